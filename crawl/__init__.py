@@ -1,0 +1,1 @@
+"""Which images and texts did the web show together?  Seeds in, image bytes and candidate rows out."""

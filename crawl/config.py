@@ -1,0 +1,86 @@
+"""Configs are frozen dataclasses: written beside outputs, hashed into stage names, overridden by dotted name."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from typing import Any, TypeVar
+
+from crawl.errors import UsageError
+
+C = TypeVar("C")
+
+
+def as_dict(config: Any) -> dict[str, Any]:
+    """Returns a config as plain JSON values; tuples become lists."""
+    return json.loads(canonical_json(dataclasses.asdict(config)))
+
+
+def canonical_json(value: Any) -> str:
+    """Returns JSON with sorted keys and no free white space: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """Returns the sha256 hex of a config or of any JSON value."""
+    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
+    return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
+
+
+def override(config: C, assignments: list[str]) -> C:
+    """Returns `config` with `a.b=value` assignments applied; values are JSON, or text where JSON does not parse.
+
+    Raises UsageError for a name the config does not have or a value of the wrong type.
+
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Rules:
+    ...     min_words: int = 3
+    >>> override(Rules(), ["min_words=5"])
+    Rules(min_words=5)
+    """
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment!r} has no '='; write --set name=value")
+        config = _replace(config, name.split("."), text, assignment)
+    return config
+
+
+def _replace(config: C, names: list[str], text: str, assignment: str) -> C:
+    fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if names[0] not in fields:
+        raise UsageError(f"--set {assignment!r}: {type(config).__name__} has no {names[0]!r}; "
+                         f"it has {', '.join(sorted(fields))}")
+    current = getattr(config, names[0])
+    if len(names) > 1:
+        if not dataclasses.is_dataclass(current):
+            raise UsageError(f"--set {assignment!r}: {names[0]!r} is a value, not a group of settings")
+        value = _replace(current, names[1:], text, assignment)
+    else:
+        hint = typing.get_type_hints(type(config))[names[0]]
+        value = _parse(hint, text, assignment)
+    try:
+        return dataclasses.replace(config, **{names[0]: value})  # type: ignore[type-var]
+    except ValueError as error:
+        raise UsageError(f"--set {assignment!r}: {error}") from error
+
+
+def _parse(hint: Any, text: str, assignment: str) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    accepted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    for kind in accepted:
+        origin = typing.get_origin(kind) or kind
+        if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if origin is tuple and isinstance(value, list):
+            return tuple(value)
+        if origin is str and not isinstance(value, str):
+            return text
+        if isinstance(origin, type) and isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
+            return value
+    raise UsageError(f"--set {assignment!r}: {text!r} is not a {hint}")

@@ -1,0 +1,175 @@
+"""The records of crawl/: a row of a table each; the dataclass is the schema.
+
+Keys: `url_key` is the first 32 hex digits of sha256 of the normalised URL (crawl/urls.py).  Times are ISO 8601 UTC text.
+An address (part, offset, length, sha256) names bytes that were written once; `part` is relative to the output root.
+Empty text means "not known"; where the difference to "empty" matters the field says so.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+ALLOW, DENY, UNKNOWN = "allow", "deny", "unknown"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CrawlEntry:
+    """A URL the crawl knows: a row of crawldb."""
+
+    url_key: str
+    url: str
+    kind: str                      # page, image
+    depth: int                     # links from a seed
+    status: str                    # due, or the outcome that ended it (see FetchLog.outcome)
+    retries: int
+    discovered_round: int
+    last_round: int                # -1 before the first fetch
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FetchRow:
+    """One row of a fetch list: what a fetch shard is to do, in this order."""
+
+    order_key: str                 # sha256(seed, url_key): the order inside a shard
+    url_key: str
+    url: str
+    kind: str                      # page, image
+    depth: int
+    politeness_key: str            # registrable domain, or host:port of an IP literal
+    shard: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Signal:
+    """One permission signal as found: robots, meta_robots, x_robots_tag, tdm, ..."""
+
+    name: str
+    raw: str                       # as the server sent it, cut at 512 characters
+    verdict: str                   # allow, deny or unknown
+    evidence: str                  # e.g. the robots.txt line number and rule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FetchLog:
+    """One row for each row of the fetch list: how it ended, and where its bytes are."""
+
+    url_key: str
+    url: str
+    kind: str
+    depth: int
+    outcome: str                   # ok, http_404, timeout_total, robots_denied, optout_header, ... (crawl/fetch.py lists them)
+    http_status: int               # 0 without an answer
+    final_url: str
+    redirects: tuple[str, ...]     # URLs passed on the way
+    content_type: str              # the header, cut at 256 characters
+    fetched_at: str
+    body_bytes: int                # decoded body
+    truncated: bool
+    signals: tuple[Signal, ...]
+    permission: str                # allow, deny, unknown: the verdict over the signals
+    part: str                      # address of the stored bytes, "" if none is stored
+    offset: int                    # of the WARC record, or of the image bytes themselves
+    length: int
+    sha256: str                    # hex, of the body
+    warc_record_id: str            # urn:uuid:..., "" for images
+    round: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Page:
+    """What a fetched page says of itself."""
+
+    url_key: str
+    url: str
+    final_url: str
+    outcome: str                   # parsed, or why not: parse_failed, not_html, optout_meta
+    title: str
+    description: str               # meta description or og:description
+    charset: str                   # label used to decode
+    html_lang: str
+    text_sample: str               # visible text, first 4,000 characters: for the language of the page
+    signals: tuple[Signal, ...]    # the fetch's and the page's own (meta robots, meta tdm-reservation)
+    permission: str
+    num_images: int
+    num_links: int
+    warc_record_id: str
+    payload_sha256: str
+    fetched_at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """One link found on a page."""
+
+    src_key: str
+    dst_key: str
+    dst_url: str
+    depth: int                     # of the target
+    nofollow: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SourceText:
+    """One text that may describe an image, as found (charset decoded, entities decoded, white space folded)."""
+
+    source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, page_title, table
+    text: str                      # at most 2,048 characters
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Candidate:
+    """One occurrence of an image on a page: the unit of the `candidates` table."""
+
+    occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal)
+    page_key: str
+    page_url: str
+    image_key: str
+    image_url: str
+    found_in: str                  # img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
+    alternatives: tuple[str, ...]  # other URLs of the same DOM node
+    texts: tuple[SourceText, ...]
+    alt_present: bool              # alt="" (decorative) differs from no alt
+    declared_width: int            # px, 0 when not declared
+    declared_height: int
+    ordinal: int                   # in document order, from 0
+    images_on_page: int
+    in_main: bool                  # not inside nav, header, footer or aside
+    repeats_on_page: int           # how often this URL stands on the page
+    link_href: str                 # target of the surrounding <a>
+    html_lang: str                 # nearest lang attribute
+    page_title: str
+    page_text: str                 # Page.text_sample, for the language of the page
+    permission: str                # the page's
+    signals: tuple[Signal, ...]
+    page_record_id: str
+    page_sha256: str
+    page_fetched_at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFetch:
+    """One image URL to fetch: what judge asks for, and what the images stage answers with (one row each way)."""
+
+    url_key: str
+    url: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Image:
+    """How one image URL ended: a row of the `images` table; facts come from the header, nothing is decoded here."""
+
+    url_key: str
+    url: str
+    outcome: str                   # ok, or a FetchLog outcome, or not_an_image, too_many_pixels, unsupported_format, ...
+    http_status: int
+    final_url: str
+    fetched_at: str
+    signals: tuple[Signal, ...]
+    permission: str
+    format: str                    # jpg, png, webp, gif, bmp ("" when unknown)
+    width: int                     # px as stored, before orientation; 0 when unknown
+    height: int
+    bytes: int
+    sha256: str
+    part: str                      # address of the original bytes, relative to the output root
+    offset: int
+    length: int

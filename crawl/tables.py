@@ -1,0 +1,139 @@
+"""Tables are Parquet files written by the project: a record type is the schema, rows are sorted by key.
+
+A file is described by a `FileEntry`; tables are read by those entries, never by listing a folder.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import functools
+import hashlib
+import io
+import typing
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from crawl import storage
+from crawl.config import canonical_json
+
+R = TypeVar("R")
+
+# Part of the on-disk contract: equal rows give equal bytes with equal library versions.
+_ROW_GROUP = 8192
+_WRITER_OPTIONS: dict[str, Any] = {
+    "compression": "zstd", "compression_level": 3, "version": "2.6", "data_page_version": "1.0",
+    "row_group_size": _ROW_GROUP, "write_statistics": True, "store_schema": False,
+}
+_ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.binary()}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One committed file."""
+
+    name: str                      # relative to the stage folder
+    bytes: int
+    sha256: str                    # hex, of the file
+    rows: int = 0                  # 0 for a file that is no table
+    digest: str = ""               # logical digest of the rows: order and row groups do not matter
+    outcomes: tuple[tuple[str, int], ...] = ()   # rows by their `outcome` field, sorted by name
+
+
+@functools.cache
+def schema_of(record_type: type) -> pa.Schema:
+    """Returns the Arrow schema of a record type; every field is required."""
+    hints = typing.get_type_hints(record_type)
+    return pa.schema([pa.field(field.name, _arrow_type(hints[field.name]), nullable=False)
+                      for field in dataclasses.fields(record_type)])
+
+
+def _arrow_type(hint: Any) -> pa.DataType:
+    if hint in _ARROW_TYPES:
+        return _ARROW_TYPES[hint]
+    if typing.get_origin(hint) is tuple:
+        return pa.list_(pa.field("item", _arrow_type(typing.get_args(hint)[0]), nullable=False))
+    if dataclasses.is_dataclass(hint):
+        return pa.struct(list(schema_of(typing.cast(type, hint))))
+    raise TypeError(f"no column type for {hint!r}; use str, int, float, bool, bytes, tuple[T, ...] or a record")
+
+
+def row_digest(row: Any) -> int:
+    """Returns the sha256 of one row's canonical JSON as an integer."""
+    plain = dataclasses.asdict(row)
+    return int.from_bytes(hashlib.sha256(canonical_json(_printable(plain)).encode()).digest(), "big")
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {name: _printable(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_printable(item) for item in value]
+    return value
+
+
+def add_digests(digests: Iterable[int]) -> str:
+    """Returns the logical digest of many rows or files: their sum, so that cuts and order do not matter."""
+    return f"{sum(digests) % (1 << 256):064x}"
+
+
+def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[str, Any]]:
+    """Returns the Parquet bytes of rows in the order given, and rows, digest and outcomes for their entry."""
+    listed = list(rows)
+    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in listed],      # type: ignore[call-overload]
+                                 schema=schema_of(record_type))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **_WRITER_OPTIONS)
+    counts = collections.Counter(str(getattr(row, "outcome", "")) for row in listed)
+    counts.pop("", None)
+    return buffer.getvalue(), {"rows": len(listed), "digest": add_digests(row_digest(row) for row in listed),
+                               "outcomes": tuple(sorted(counts.items()))}
+
+
+def write_table(directory: str, name: str, record_type: type[R], rows: Iterable[R]) -> FileEntry:
+    """Commits rows, in the order given, as `directory/name`; returns the file's entry."""
+    data, counted = encode_table(record_type, rows)
+    storage.commit_bytes(storage.join(directory, name), data)
+    return FileEntry(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), **counted)
+
+
+def read_table(path: str, record_type: type[R]) -> Iterator[R]:
+    """Yields the rows of one file as records, one row group in memory at a time."""
+    source = pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
+    with pq.ParquetFile(source) as file:
+        for group in range(file.num_row_groups):
+            for row in file.read_row_group(group).to_pylist():
+                yield from_row(record_type, row)
+
+
+def from_row(record_type: type[R], row: dict[str, Any]) -> R:
+    """Returns the record a plain row holds; the inverse of `dataclasses.asdict`."""
+    return record_type(**{name: convert(row[name]) for name, convert in _converters(record_type)})
+
+
+@functools.cache
+def _converters(record_type: type) -> list[tuple[str, Any]]:
+    hints = typing.get_type_hints(record_type)
+    return [(field.name, _converter(hints[field.name])) for field in dataclasses.fields(record_type)]
+
+
+def _converter(hint: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        convert = _converter(typing.get_args(hint)[0])
+        return lambda items: tuple(convert(item) for item in items)
+    if dataclasses.is_dataclass(hint):
+        return functools.partial(from_row, hint)
+    return _same
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def stable_hash(text: str) -> int:
+    """Returns a 64-bit hash of text that is the same in every process and on every machine."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

@@ -1,0 +1,137 @@
+"""The records of filter/: a row of a table each; the dataclass is the schema."""
+from __future__ import annotations
+
+import dataclasses
+
+from crawl.records import Signal
+
+# Floats that are compared, stored or break ties lie on this grid (invariant 2).
+SCORE_GRID = 4096
+
+
+def on_grid(value: float) -> float:
+    """Returns a score rounded to 1/4096.
+
+    >>> on_grid(0.50001)
+    0.5
+    """
+    return round(value * SCORE_GRID) / SCORE_GRID
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Caption:
+    """One text of an image after cleaning and rules."""
+
+    source: str                    # SourceText.source
+    raw: str
+    text: str                      # cleaned sentence, "" when nothing was left
+    reason: str                    # "" when it passed the rules, else the first failing reason
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """One candidate row after the rules that need no download."""
+
+    occurrence: str
+    image_key: str
+    image_url: str
+    page_key: str
+    page_url: str
+    outcome: str                   # fetch, or not_fetched_<reason>
+    captions: tuple[Caption, ...]  # all texts, with the reason of each
+    page_language: str
+    ordinal: int
+    images_on_page: int
+    in_main: bool
+    permission: str
+    signals: tuple[Signal, ...]
+    page_record_id: str
+    page_sha256: str
+    page_fetched_at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What one decoded image is: a row a distinct sha256."""
+
+    sha256: str
+    outcome: str                   # decoded, or why not: truncated_image, decode_failed, too_many_pixels, animated, ...
+    format: str                    # jpg, png, webp, gif, bmp
+    width: int                     # px after orientation
+    height: int
+    orientation: int               # EXIF, 1..8; 1 when absent
+    mode: str                      # Pillow's, before conversion
+    bytes: int
+    part: str                      # address (of the first copy by url_key)
+    offset: int
+    length: int
+    deviation: float               # standard deviation of luma over a fixed small size, 0..127, on the grid
+    entropy: float                 # bits of the 6-bit-per-channel colour histogram, on the grid
+    perceptual_hash: str           # 16 hex digits, 64-bit
+    difference_hash: str           # 16 hex digits, 64-bit: the second opinion
+    natural: float                 # P(photograph-like) in [0, 1], on the grid
+    thumbnail: bytes               # WebP at most 96 px, for the report's contact sheets only
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pair:
+    """One (image, text): kept, or rejected with the first failing reason."""
+
+    pair_id: str                   # 32 hex digits of sha256(image sha256, normalised caption)
+    image_sha256: str              # "" when the image never arrived
+    image_url: str
+    page_url: str
+    occurrence: str                # best occurrence by deterministic rank
+    source: str
+    caption: str
+    raw: str
+    score: float                   # P(caption describes image), on the grid; 0 where not scored
+    outcome: str                   # kept, or the reason
+    width: int
+    height: int
+    thumbnail: bytes               # for a sample of rows (by hash), else empty
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ScoredText:
+    """One text that competed for an image."""
+
+    source: str
+    text: str
+    score: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Best:
+    """One kept image with its best caption: what shards/ stores."""
+
+    key: str                       # first 32 hex digits of the sha256 of the bytes: the sample's key
+    image_sha256: str
+    caption: str
+    source: str
+    score: float
+    split: str                     # train or test, by hash of the normalised caption
+    texts: tuple[ScoredText, ...]  # all that competed, best first
+    image_url: str
+    page_url: str
+    other_urls: tuple[str, ...]    # further URLs of the same bytes or a near-duplicate, sorted, at most 16
+    num_occurrences: int           # true count
+    format: str                    # jpg, png, webp
+    width: int
+    height: int
+    orientation: int
+    perceptual_hash: str
+    caption_hash: str              # 16 hex digits of sha256 of the normalised caption
+    group_hash: str                # 16 hex digits: equal for images that the near-duplicate rule saw as one
+    natural: float
+    page_language: str
+    permission: str
+    signals: tuple[Signal, ...]
+    page_record_id: str
+    page_sha256: str
+    page_fetched_at: str
+    image_fetched_at: str
+    part: str                      # address of the original bytes
+    offset: int
+    length: int
+    thumbnail: bytes

@@ -1,0 +1,1 @@
+"""What is the network?  ImageBERT; imports torch and nothing of ours."""

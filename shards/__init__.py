@@ -1,0 +1,1 @@
+"""How are samples stored and read back?  Best pairs in, WebDataset shards out."""

@@ -1,0 +1,1 @@
+"""How does it learn, and how do we know?  Shards in, checkpoints and recall out."""
