@@ -168,7 +168,7 @@ class Image:
     format: str                    # jpg, png, webp, gif, bmp ("" when unknown)
     width: int                     # px as stored, before orientation; 0 when unknown
     height: int
-    bytes: int
+    num_bytes: int
     sha256: str
     part: str                      # address of the original bytes, relative to the output root
     offset: int

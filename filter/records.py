@@ -61,7 +61,7 @@ class ImageFacts:
     height: int
     orientation: int               # EXIF, 1..8; 1 when absent
     mode: str                      # Pillow's, before conversion
-    bytes: int
+    num_bytes: int
     part: str                      # address (of the first copy by url_key)
     offset: int
     length: int
