@@ -1,6 +1,6 @@
 """The records of crawl/: a row of a table each; the dataclass is the schema.
 
-Keys: `url_key` is the first 32 hex digits of sha256 of the normalised URL (crawl/urls.py).  Times are ISO 8601 UTC text.
+Keys: `url_key` is the first 32 hex digits of sha256 of the normalised URL (crawl/urls.py).  Times are ISO 8601 UTC.
 An address (part, offset, length, sha256) names bytes that were written once; `part` is relative to the output root.
 Empty text means "not known"; where the difference to "empty" matters the field says so.
 """
@@ -56,7 +56,7 @@ class FetchLog:
     url: str
     kind: str
     depth: int
-    outcome: str                   # ok, http_404, timeout_total, robots_denied, optout_header, ... (crawl/fetch.py lists them)
+    outcome: str                   # ok, http_404, timeout_total, robots_denied, ...: crawl/fetch.py lists them
     http_status: int               # 0 without an answer
     final_url: str
     redirects: tuple[str, ...]     # URLs passed on the way
@@ -72,6 +72,36 @@ class FetchLog:
     sha256: str                    # hex, of the body
     warc_record_id: str            # urn:uuid:..., "" for images
     round: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageLog(FetchLog):
+    """The row of a fetch list of kind `image`: as FetchLog, and what the header of the bytes says."""
+
+    format: str                    # jpg, png, webp, gif, bmp ("" when unknown or not stored)
+    width: int                     # px as stored, before orientation; 0 when unknown
+    height: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Host:
+    """What one authority answered for /robots.txt: a row of the `hosts` table of a fetch shard."""
+
+    authority: str                 # scheme://host:port, the key
+    robots: str                    # ok, unavailable, forbidden, unreachable (crawl/robots_access.py)
+    cause: str                     # outcome of the request: ok, http_404, timeout_total, too_many_redirects, ...
+    http_status: int
+    hops: int                      # redirects followed
+    final_url: str
+    fetched_at: str
+    expires_at: str                # after this the file is asked for again
+    unreachable_since: str         # "" unless it is unreachable, or an old copy stands in for it
+    looks_html: bool
+    truncated: bool
+    crawl_delay_s: float           # for our agent; 0.0 when none is asked for
+    sitemaps: tuple[str, ...]
+    sha256: str                    # hex, of the body
+    body: bytes                    # at most 512 KiB, decoded
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -111,7 +141,7 @@ class Link:
 class SourceText:
     """One text that may describe an image, as found (charset decoded, entities decoded, white space folded)."""
 
-    source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, page_title, table
+    source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, ...
     text: str                      # at most 2,048 characters
 
 
@@ -159,7 +189,7 @@ class Image:
 
     url_key: str
     url: str
-    outcome: str                   # ok, or a FetchLog outcome, or not_an_image, too_many_pixels, unsupported_format, ...
+    outcome: str                   # ok, or a FetchLog outcome, or not_an_image, too_many_pixels, ...
     http_status: int
     final_url: str
     fetched_at: str

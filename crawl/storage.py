@@ -79,11 +79,13 @@ def commit_bytes(path: str, data: bytes) -> bool:
     name holds other bytes.
     """
     if is_remote(path):
+        from obstore.exceptions import AlreadyExistsError
+
         store, name = _remote(path)
         try:
             store.put(name, data, mode="create")
             return True
-        except FileExistsError:
+        except AlreadyExistsError:
             pass
     else:
         os.makedirs(os.path.dirname(path), exist_ok=True)
@@ -138,5 +140,5 @@ def _remote(path: str) -> tuple[Any, str]:
 
 @functools.cache
 def _store(url: str) -> Any:
-    from obstore.store import MemoryStore, from_url     # only a run on an object store needs it
+    from obstore.store import MemoryStore, from_url  # only a run on an object store needs it
     return MemoryStore() if url.startswith("memory://") else from_url(url)

@@ -85,7 +85,7 @@ def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[s
     """Returns the Parquet bytes of rows in the order given, and rows, digest and outcomes for their entry."""
     listed = list(rows)
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in listed],      # type: ignore[call-overload]
-                                 schema=schema_of(record_type))
+                                 schema=schema_of(typing.cast(Any, record_type)))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **_WRITER_OPTIONS)
     counts = collections.Counter(str(getattr(row, "outcome", "")) for row in listed)
@@ -112,7 +112,7 @@ def read_table(path: str, record_type: type[R]) -> Iterator[R]:
 
 def from_row(record_type: type[R], row: dict[str, Any]) -> R:
     """Returns the record a plain row holds; the inverse of `dataclasses.asdict`."""
-    return record_type(**{name: convert(row[name]) for name, convert in _converters(record_type)})
+    return record_type(**{name: convert(row[name]) for name, convert in _converters(typing.cast(Any, record_type))})
 
 
 @functools.cache
@@ -126,7 +126,7 @@ def _converter(hint: Any) -> Any:
         convert = _converter(typing.get_args(hint)[0])
         return lambda items: tuple(convert(item) for item in items)
     if dataclasses.is_dataclass(hint):
-        return functools.partial(from_row, hint)
+        return functools.partial(from_row, typing.cast(type, hint))
     return _same
 
 

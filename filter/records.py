@@ -48,6 +48,8 @@ class Judged:
     page_record_id: str
     page_sha256: str
     page_fetched_at: str
+    page_title: str                # for the pair's score
+    found_in: str                  # Candidate.found_in
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,6 +72,7 @@ class ImageFacts:
     perceptual_hash: str           # 16 hex digits, 64-bit
     difference_hash: str           # 16 hex digits, 64-bit: the second opinion
     natural: float                 # P(photograph-like) in [0, 1], on the grid
+    colours: tuple[float, ...]     # share of each basic colour (filter/colours.py: NAMES), on the grid
     thumbnail: bytes               # WebP at most 96 px, for the report's contact sheets only
 
 
@@ -90,6 +93,14 @@ class Pair:
     width: int
     height: int
     thumbnail: bytes               # for a sample of rows (by hash), else empty
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageOutcome:
+    """How one image that arrived ended: kept, or the first failing reason."""
+
+    sha256: str
+    outcome: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -1,0 +1,16 @@
+# One image for every role: the Beam worker, the trainer and the synthetic web.
+# docker build --build-arg EXTRAS=web .     a crawl, filter and shards worker without torch
+FROM python:3.11-slim-bookworm
+ARG EXTRAS=train,web
+RUN apt-get update && apt-get install -y --no-install-recommends gcc g++ make && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/imagebert
+COPY setup.cfg setup.py pyproject.toml constraints.txt README.md imagebert.py ./
+COPY crawl crawl
+COPY filter filter
+COPY shards shards
+COPY model model
+COPY train train
+COPY demo demo
+RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRAS}]" && useradd --create-home imagebert
+USER imagebert
+ENTRYPOINT ["imagebert"]

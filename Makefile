@@ -1,0 +1,48 @@
+# Everything goes through one virtual environment, made from setup.cfg and constraints.txt.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUT ?= demo-out
+SHARED ?= ../shared
+
+.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill install clean
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: setup.cfg setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "imagebert-lait needs Python 3.11; set PYTHON=/path/to/python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt setuptools wheel
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,web,dev]'
+	touch $@
+
+demo: install           ## the main job, offline: pages in, recall out (about 10 minutes on 2 cores)
+	$(BIN)/imagebert demo --out $(OUT)
+
+test: install           ## the tests that take minutes, without services, network or GPU
+	$(BIN)/python -m pytest
+
+test-slow: install      ## the long ones: kill points, flickr8k, learning
+	$(BIN)/python -m pytest -m slow
+
+test-gpu: install       ## the ones that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+check: install          ## lint, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_imports.py
+
+bench: bench-yardstick bench-kill bench-sites   ## every figure the README quotes
+
+bench-sites: install    ## the eight real sites: the funnel, time, memory
+	$(BIN)/python -m benchmarks.sites --shared $(SHARED)
+
+bench-yardstick: install ## precision and recall against the synthetic web's truth, seeds 2-6 and the second profile
+	$(BIN)/python -m benchmarks.yardstick
+
+bench-kill: install     ## kill -9 at 20 seeded points a stage
+	$(BIN)/python -m benchmarks.kill
+
+clean:
+	rm -rf $(VENV) build *.egg-info demo-out

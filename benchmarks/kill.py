@@ -1,0 +1,124 @@
+"""kill -9 at seeded random points of every stage, then the same command again: the same shards?
+
+    python -m benchmarks.kill [--points 20] [--images 200] [--stages crawl,images,...]
+
+For each stage: the build up to the stage before it is copied, the stage is started in a process group of its own, killed
+after a random share of its usual duration, and run again to its end, then the build is finished.  Checked: the sha256 of
+every shard equals the undisturbed run's; no URL whose bytes were committed before the kill is asked for again.  Printed:
+the points, and what was repeated.
+"""
+from __future__ import annotations
+
+import argparse
+import glob
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+from benchmarks.machine import write_result
+from benchmarks.webserver import IMAGEBERT, requests_seen, synthetic_web
+
+STAGES = ("crawl", "judge", "images", "features", "filter", "shards")
+ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+
+
+def command_of(stage: str, ready: pathlib.Path, out: pathlib.Path) -> list[str]:
+    """Returns the command that runs one stage of the demo's build."""
+    words = {"shards": ["shards", "build"]}.get(stage, [stage])
+    network = ["--web", str(ready)] if stage in ("crawl", "images", "dataset") else []
+    return [*IMAGEBERT, *words, "--run", "demo", *network, "--out", str(out)]
+
+
+def run(stage: str, ready: pathlib.Path, out: pathlib.Path) -> float:
+    """Runs a stage to its end; returns its wall time in seconds."""
+    started = time.monotonic()
+    subprocess.run(command_of(stage, ready, out), check=True, env=ENVIRONMENT,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def shard_digests(out: pathlib.Path) -> dict[str, str]:
+    """Returns name -> sha256 of every shard the current manifest names."""
+    folder = json.loads((out / "dataset.json").read_text())["stages"]["shards"]
+    manifest = json.loads((out / folder / "manifest.json").read_text())
+    return {entry["name"]: entry["sha256"] for entry in manifest["tables"]["shards"]}
+
+
+def committed_urls(out: pathlib.Path) -> set[str]:
+    """Returns the URLs whose outcome lies in a committed part."""
+    import pyarrow.parquet as pq
+
+    urls: set[str] = set()
+    for marker in glob.glob(str(out / "*" / "*" / "**" / "part-*.json"), recursive=True):
+        table = marker.removesuffix(".json") + ".parquet"
+        if os.path.exists(table):
+            urls.update(row for row in pq.read_table(table, columns=["url"])["url"].to_pylist())
+    return urls
+
+
+def main() -> None:
+    """Kills, resumes, compares; writes `results/kill.json`."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--points", type=int, default=20)
+    options.add_argument("--images", type=int, default=200)
+    options.add_argument("--stages", default=",".join(STAGES))
+    options.add_argument("--seed", type=int, default=1)
+    args = options.parse_args()
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        with synthetic_web(folder, args.images) as ready:
+            reference, before, durations = folder / "reference", {}, {}
+            for stage in STAGES:
+                before[stage] = folder / f"before-{stage}"
+                if reference.exists():
+                    shutil.copytree(reference, before[stage])
+                else:
+                    before[stage].mkdir()
+                durations[stage] = run(stage, ready, reference)
+            expected = shard_digests(reference)
+            print("durations", {stage: round(seconds, 1) for stage, seconds in durations.items()}, flush=True)
+            for stage in args.stages.split(","):
+                draw = random.Random(f"{args.seed}-{stage}")
+                for point in range(args.points):
+                    rows.append(one_point(stage, point, draw.random() * durations[stage], ready, folder, before[stage],
+                                          expected))
+                    print(rows[-1], flush=True)
+    bad = [row for row in rows if not row["same_shards"] or row["fetched_again"]]
+    print(f"{len(rows)} kills, {len(bad)} bad")
+    print(write_result("kill", f"python -m benchmarks.kill --points {args.points} --images {args.images}",
+                       {"kills": len(rows), "bad": len(bad), "rows": rows}))
+    raise SystemExit(1 if bad else 0)
+
+
+def one_point(stage: str, point: int, after_s: float, ready: pathlib.Path, folder: pathlib.Path, before: pathlib.Path,
+              expected: dict[str, str]) -> dict[str, object]:
+    """Kills one run of a stage after `after_s` seconds and finishes the build; returns what came out."""
+    out = folder / "killed"
+    shutil.copytree(before, out)
+    process = subprocess.Popen(command_of(stage, ready, out), env=ENVIRONMENT, start_new_session=True,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(after_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    committed, seen = committed_urls(out), len(requests_seen(folder))
+    for name in STAGES[STAGES.index(stage):]:
+        run(name, ready, out)
+    again = {f"{row['scheme']}://{row['host']}{row['path']}" for row in requests_seen(folder)[seen:]}
+    result = {"stage": stage, "point": point, "killed_after_s": round(after_s, 2),
+              "committed_before": len(committed), "fetched_again": len(committed & again),
+              "requests_after": len(again), "same_shards": shard_digests(out) == expected}
+    shutil.rmtree(out)
+    return result
+
+
+if __name__ == "__main__":
+    main()

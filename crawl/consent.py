@@ -1,0 +1,140 @@
+"""Permission signals in headers, in meta elements and in robots.txt, each raw and with its own verdict.
+
+A stage keeps the signals and applies `verdict`; a stricter policy later reads the same signals again.  Section 3 of the
+crawling reference: robots meta and header, TDMRep, AIPREF (Content-Usage), Content-Signal.
+"""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from crawl.records import ALLOW, DENY, UNKNOWN, Signal
+from crawl.robots import Decision, Robots
+
+MAX_RAW = 512                      # characters of a signal that are kept
+
+# Each of these says "not for an index" or "not for learning": a page or image under it is not used.
+REFUSALS = frozenset({"noindex", "none", "noimageindex", "noai", "noimageai", "noml"})
+# Directives with a value of their own: what stands before the colon is no agent (reference, finding 3).
+_VALUED = frozenset({"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"})
+_AGENT = re.compile(r"[A-Za-z0-9_-]+|\*")
+_SPLIT = re.compile(r"[,;\s]+")
+_YES_NO = {"yes": ALLOW, "y": ALLOW, "no": DENY, "n": DENY}
+
+
+def from_headers(headers: Iterable[tuple[str, str]], tokens: frozenset[str]) -> tuple[Signal, ...]:
+    """Returns the signals in response headers; `tokens` are the lower-case agent names that bind us."""
+    found: list[Signal] = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower == "x-robots-tag":
+            found.append(_directives("x_robots_tag", value, _tagged(value, tokens)))
+        elif lower == "robots-tag":
+            found.append(_directives("x_robots_tag", value, _tagged_dictionary(value, tokens)))
+        elif lower == "tdm-reservation":
+            found.append(_reservation("tdm_header", value))
+        elif lower == "content-usage":
+            found.append(Signal("content_usage", value[:MAX_RAW], _train_ai(value), "header"))
+    return tuple(found)
+
+
+def from_meta(metas: Iterable[tuple[str, str]], tokens: frozenset[str]) -> tuple[Signal, ...]:
+    """Returns the signals in (name, content) of a page's meta elements, in document order."""
+    found: list[Signal] = []
+    for name, content in metas:
+        lower = name.strip().lower()
+        if lower == "robots" or lower in tokens:
+            found.append(_directives("meta_robots", content, _SPLIT.split(content.lower()), f"meta name={lower}"))
+        elif lower == "tdm-reservation":
+            found.append(_reservation("tdm_meta", content))
+    return tuple(found)
+
+
+def from_robots(robots: Robots, decision: Decision, token: str) -> tuple[Signal, ...]:
+    """Returns the rule that decided, and the preference lines of the group that governs us."""
+    found = [Signal("robots", decision.rule, ALLOW if decision.allowed else DENY, decision.evidence)]
+    for line in robots.lines(token):
+        if line.key == "content-signal":
+            found.append(Signal("content_signal", line.value[:MAX_RAW], _content_signal(line.value),
+                                f"robots.txt line {line.number}"))
+        elif line.key == "content-usage" and not line.value.startswith("/"):
+            found.append(Signal("content_usage", line.value[:MAX_RAW], _train_ai(line.value),
+                                f"robots.txt line {line.number}"))
+    return tuple(found)
+
+
+def verdict(signals: Sequence[Signal]) -> str:
+    """Returns deny if any signal denies, else allow if any allows, else unknown.
+
+    Of the TDM reservations the last known one counts: a page's meta element overrides its header (TDMRep, section 6).
+    """
+    reservations = [signal for signal in signals if signal.name.startswith("tdm_") and signal.verdict != UNKNOWN]
+    counted = {signal.verdict for signal in signals if not signal.name.startswith("tdm_")}
+    reservations.sort(key=lambda signal: signal.name == "tdm_meta")
+    counted.update(signal.verdict for signal in reservations[-1:])
+    return DENY if DENY in counted else ALLOW if ALLOW in counted else UNKNOWN
+
+
+def denial(signals: Sequence[Signal]) -> str:
+    """Returns `name: raw` of the first signal that denies, for a person who asks why; "" when none does."""
+    return next((f"{signal.name}: {signal.raw}" for signal in signals if signal.verdict == DENY), "")
+
+
+def _directives(name: str, raw: str, directives: Iterable[str], evidence: str = "header") -> Signal:
+    refused = [directive for directive in directives if directive in REFUSALS]
+    return Signal(name, raw[:MAX_RAW], DENY if refused else UNKNOWN,
+                  f"{evidence}: {', '.join(dict.fromkeys(refused))}" if refused else evidence)
+
+
+def _tagged(value: str, tokens: frozenset[str]) -> list[str]:
+    """Returns the directives of an X-Robots-Tag value that address everyone or us."""
+    ours = True
+    found = []
+    for item in value.lower().split(","):
+        head, colon, rest = (part.strip() for part in item.partition(":"))
+        if colon and head not in _VALUED and _AGENT.fullmatch(head):
+            ours = head == "*" or head in tokens
+            head, colon, rest = (part.strip() for part in rest.partition(":"))
+        if ours and not colon:
+            found += _SPLIT.split(head)
+    return found
+
+
+def _tagged_dictionary(value: str, tokens: frozenset[str]) -> list[str]:
+    """Returns the directives of a `Robots-Tag: *=noindex; ExampleBot=nosnippet` value that address everyone or us."""
+    found = []
+    for item in value.lower().split(";"):
+        agent, equals, directives = (part.strip() for part in item.partition("="))
+        if not equals:
+            found += _SPLIT.split(agent)
+        elif agent == "*" or agent in tokens:
+            found += _SPLIT.split(directives.strip("()\" "))
+    return found
+
+
+def _reservation(name: str, value: str) -> Signal:
+    """Returns a TDM reservation: 1 reserves, 0 does not, anything else is as if it were not there."""
+    return Signal(name, value[:MAX_RAW], {"1": DENY, "0": ALLOW}.get(value.strip(), UNKNOWN), "tdm-reservation")
+
+
+def _train_ai(value: str) -> str:
+    """Returns what a Content-Usage dictionary says of `train-ai`: the last one wins, a malformed list is unknown."""
+    found = UNKNOWN
+    for member in value.split(","):
+        key, equals, rest = member.strip(" \t").partition("=")
+        if not re.fullmatch(r"[a-z*][a-z0-9_.*-]*", key):
+            return UNKNOWN
+        if key == "train-ai":
+            token = rest.partition(";")[0].strip()
+            found = {"y": ALLOW, "n": DENY}.get(token, UNKNOWN) if equals else UNKNOWN
+    return found
+
+
+def _content_signal(value: str) -> str:
+    """Returns what a Content-Signal line says of `ai-train`."""
+    found = UNKNOWN
+    for member in value.lower().split(","):
+        key, _, token = (part.strip() for part in member.partition("="))
+        if key == "ai-train":
+            found = _YES_NO.get(token, UNKNOWN)
+    return found

@@ -1,0 +1,279 @@
+"""The only client that talks to the open web: libcurl's multi interface behind the dial guard.
+
+One request is one hop: nothing follows a redirect, decodes a body, or reads a proxy variable, .netrc or a cookie.
+Rules S1 to S9 of the crawling reference; what happens between hops is in crawl/visits.py.
+"""
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from typing import Any
+
+import certifi
+import pycurl
+
+from crawl import urls
+from crawl.decode import decode
+from crawl.policy import FetchPolicy, Network
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+OK_STATUSES = frozenset({200, 203})
+
+_MAX_HEADERS = 256                 # lines
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_HEADER_LINE = 16 * 1024
+_OTHER_BODY = 16 * 1024            # of a redirect or an error page, read so that the connection can be kept
+_RESOLVER_POLL_S = 0.01
+_ACCEPT = {"page": "text/html,application/xhtml+xml,*/*;q=0.1", "robots": "text/plain,*/*;q=0.1",
+           "image": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1"}
+_NOT_PAGES = ("image/", "video/", "audio/", "font/", "application/pdf", "application/zip", "application/gzip",
+              "application/octet-stream", "application/javascript", "application/json", "text/css", "text/javascript")
+
+_TLS_ERRORS = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CERTPROBLEM,
+                         pycurl.E_SSL_CIPHER, pycurl.E_SSL_CACERT_BADFILE, pycurl.E_SSL_ISSUER_ERROR,
+                         pycurl.E_SSL_ENGINE_INITFAILED, pycurl.E_SSL_INVALIDCERTSTATUS})
+_ERRORS = {pycurl.E_COULDNT_RESOLVE_HOST: "dns_error", pycurl.E_COULDNT_CONNECT: "connect_error",
+           pycurl.E_URL_MALFORMAT: "bad_url", pycurl.E_UNSUPPORTED_PROTOCOL: "blocked_scheme"}
+_BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR, pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SEND_ERROR})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answer:
+    """How one request ended."""
+
+    url: str
+    outcome: str                   # ok: a whole answer, whatever its status; else a network or body outcome
+    status: int                    # 0 without an answer
+    status_line: str
+    headers: tuple[tuple[str, str], ...]
+    entity: bytes                  # transfer coding removed, content coding kept; empty unless outcome is ok and 200
+    body: bytes                    # decoded
+    truncated: bool
+    ip: str
+    seconds: float                 # the whole request
+    latency_s: float               # until the first byte of the answer
+
+    def header(self, name: str) -> str:
+        """Returns all values of a header joined by a comma, "" without one."""
+        return ", ".join(value for key, value in self.headers if key.lower() == name)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fetched:
+    """How a URL ended after all its hops."""
+
+    url: str
+    outcome: str                   # crawl/fetch_shard.py lists them
+    redirects: tuple[str, ...]     # URLs passed on the way to final_url
+    final_url: str
+    answer: Answer                 # of the last hop
+
+
+class Client:
+    """Many requests at a time; `start` them, and `wait` for answers."""
+
+    def __init__(self, policy: FetchPolicy, network: Network) -> None:
+        self._policy = policy
+        self._network = network
+        self._addresses = network.addresses()
+        self._multi = pycurl.CurlMulti()
+        self._multi.setopt(pycurl.M_MAXCONNECTS, 4 * network.max_in_flight)
+        self._idle: list[Any] = []
+        self._running: dict[Any, tuple[_Transfer, Any]] = {}
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for easy in list(self._running):
+            self._multi.remove_handle(easy)
+            easy.close()
+        self._running.clear()
+        for easy in self._idle:
+            easy.close()
+        self._multi.close()
+
+    @property
+    def in_flight(self) -> int:
+        """Returns how many requests are under way."""
+        return len(self._running)
+
+    @property
+    def is_full(self) -> bool:
+        """Returns whether another request has to wait: too many of them, or too many bytes held."""
+        return (len(self._running) >= self._network.max_in_flight
+                or sum(transfer.size for transfer, _ in self._running.values()) > self._network.max_buffered_bytes)
+
+    def start(self, url: str, kind: str, timeout_s: float, token: Any) -> None:
+        """Begins a request of a `page`, `image` or `robots` file; `token` comes back with its answer."""
+        transfer = _Transfer(url, kind, timeout_s, self._policy, self._addresses.may_dial)
+        easy = self._idle.pop() if self._idle else pycurl.Curl()
+        self._set_up(easy, transfer)
+        self._multi.add_handle(easy)
+        self._running[easy] = (transfer, token)
+
+    def wait(self, timeout_s: float) -> list[tuple[Any, Answer]]:
+        """Returns (token, answer) of what ended, after at most `timeout_s` seconds."""
+        self._perform()
+        done = self._ended()
+        if not done and self._running:
+            own = self._multi.timeout()                  # ms until libcurl has something to do, -1 for never
+            limit = max(0.0, min(timeout_s, own / 1000) if own >= 0 else timeout_s)
+            if self._multi.select(limit) < 0:            # no socket yet: a name is being resolved
+                time.sleep(min(limit, _RESOLVER_POLL_S))
+            self._perform()
+            done = self._ended()
+        return done
+
+    def _perform(self) -> None:
+        while self._multi.perform()[0] == pycurl.E_CALL_MULTI_PERFORM:
+            pass
+
+    def _ended(self) -> list[tuple[Any, Answer]]:
+        done = []
+        queued = 1
+        while queued:
+            queued, succeeded, failed = self._multi.info_read()
+            for easy, code, message in [(easy, 0, "") for easy in succeeded] + failed:
+                transfer, token = self._running.pop(easy)
+                done.append((token, transfer.answer(easy, code, message)))
+                self._multi.remove_handle(easy)
+                easy.reset()
+                self._idle.append(easy)
+        return done
+
+    def _set_up(self, easy: Any, transfer: _Transfer) -> None:
+        policy = self._policy
+        for option, value in (
+                (pycurl.URL, transfer.url), (pycurl.PATH_AS_IS, 1), (pycurl.FOLLOWLOCATION, 0), (pycurl.NOSIGNAL, 1),
+                (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS), (pycurl.PROXY, ""), (pycurl.NOPROXY, "*"),
+                (pycurl.NETRC, pycurl.NETRC_IGNORED), (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+                (pycurl.SSL_VERIFYPEER, 1), (pycurl.SSL_VERIFYHOST, 2), (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+                (pycurl.CAINFO, self._network.ca_file or certifi.where()),
+                (pycurl.CONNECTTIMEOUT_MS, int(1000 * policy.connect_timeout_s)),
+                (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
+                (pycurl.LOW_SPEED_LIMIT, policy.min_bytes_per_s), (pycurl.LOW_SPEED_TIME, policy.slow_after_s),
+                (pycurl.USERAGENT, policy.header),
+                (pycurl.HTTPHEADER, [f"Accept: {_ACCEPT[transfer.kind]}",
+                                     f"Accept-Encoding: {'identity' if transfer.kind == 'image' else 'gzip, br'}"]),
+                (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
+                (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
+            easy.setopt(option, value)
+        host, port = urls.host(transfer.url), urls.port(transfer.url)
+        target = self._network.mapped(host, port)
+        if target:
+            easy.setopt(pycurl.CONNECT_TO, [":".join((_bracketed(host), str(port), _bracketed(target[0]),
+                                                      str(target[1])))])
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+class _Transfer:
+    """What libcurl tells us of one request while it runs; its methods never raise."""
+
+    def __init__(self, url: str, kind: str, timeout_s: float, policy: FetchPolicy, may_dial: Any) -> None:
+        self.url = url
+        self.kind = kind
+        self.timeout_s = timeout_s
+        self.size = 0
+        self._policy = policy
+        self._may_dial = may_dial
+        self._cap = {"page": policy.page_bytes, "image": policy.image_bytes, "robots": policy.robots_bytes}[kind]
+        self._refused = False          # the guard said no
+        self._stopped = ""             # why we hung up: cut, too_large, not_html, protocol_error
+        self._status_line = ""
+        self._headers: list[tuple[str, str]] = []
+        self._header_bytes = 0
+        self._pieces: list[bytes] = []
+
+    def open_socket(self, purpose: int, address: Any) -> Any:
+        """Opens the socket for the address libcurl is about to dial, or refuses it (S1, S2)."""
+        family, kind, protocol, target = address
+        # One refused address of a name refuses all of it: a name with a private address is no public host.
+        if self._refused or not isinstance(target, tuple) or not self._may_dial(self.url, str(target[0])):
+            self._refused = True
+            return pycurl.SOCKET_BAD
+        return socket.socket(family, kind, protocol)
+
+    def take_header(self, line: bytes) -> int:
+        """Takes one header line; anything but its length hangs up."""
+        if self._pieces:
+            return len(line)                                   # a trailer
+        if line.startswith(b"HTTP/"):                          # also after a 1xx answer
+            self._status_line = line.decode("latin-1").strip()
+            self._headers.clear()
+        elif line.strip():
+            name, _, value = line.decode("latin-1").partition(":")
+            self._headers.append((name.strip(), value.strip()))
+        self._header_bytes += len(line)
+        if len(self._headers) > _MAX_HEADERS or self._header_bytes > _MAX_HEADER_BYTES or len(line) > _MAX_HEADER_LINE:
+            self._stopped = "protocol_error"
+            return 0
+        return len(line)
+
+    def take_body(self, piece: bytes) -> int:
+        """Takes a piece of the body; anything but its length hangs up."""
+        if not self._pieces and self._status in OK_STATUSES:
+            content_type = self._header("content-type").lower().lstrip()
+            length = self._header("content-length")
+            if self.kind == "page" and content_type.startswith(_NOT_PAGES):
+                self._stopped = "not_html"
+            elif self.kind == "image" and length.isdigit() and int(length[:18]) > self._cap:
+                self._stopped = "too_large"
+        if not self._stopped:
+            cap = self._cap if self._status in OK_STATUSES else _OTHER_BODY
+            taken = piece[:cap - self.size]
+            self._pieces.append(taken)
+            self.size += len(taken)
+            if len(taken) < len(piece):
+                self._stopped = "too_large" if self.kind == "image" and self._status in OK_STATUSES else "cut"
+        return 0 if self._stopped else len(piece)
+
+    def answer(self, easy: Any, code: int, message: str) -> Answer:
+        """Returns how the request ended, from libcurl's code and what came."""
+        outcome, truncated = self._outcome(easy, code, message)
+        entity = body = b""
+        if outcome == "ok" and self._status in OK_STATUSES:
+            entity = b"".join(self._pieces)
+            cap = self._policy.page_decoded_bytes if self.kind == "page" else self._cap
+            decoded = decode(entity, self._header("content-encoding"), cap, self._policy.max_ratio)
+            outcome, body, truncated = decoded.outcome, decoded.body, truncated or decoded.truncated
+            if outcome == "ok" and truncated and self.kind == "image":
+                outcome = "too_large" if len(body) >= cap else "disconnected"
+        if outcome != "ok":
+            entity = body = b""
+        return Answer(url=self.url, outcome=outcome, status=self._status, status_line=self._status_line,
+                      headers=tuple(self._headers), entity=entity, body=body, truncated=truncated,
+                      ip=easy.getinfo(pycurl.PRIMARY_IP) or "", seconds=easy.getinfo(pycurl.TOTAL_TIME),
+                      latency_s=easy.getinfo(pycurl.STARTTRANSFER_TIME))
+
+    def _outcome(self, easy: Any, code: int, message: str) -> tuple[str, bool]:
+        dialled = easy.getinfo(pycurl.PRIMARY_IP)
+        if self._refused or (dialled and not self._may_dial(self.url, dialled)):
+            return "blocked_address", False
+        if self._stopped:
+            return ("ok", True) if self._stopped == "cut" else (self._stopped, False)
+        if code == 0:
+            return ("ok", False) if self._status else ("protocol_error", False)
+        if code == pycurl.E_OPERATION_TIMEDOUT:
+            if "too slow" in message:
+                return "too_slow", False
+            late = easy.getinfo(pycurl.TOTAL_TIME) >= 0.98 * self.timeout_s
+            return ("timeout_total" if late or easy.getinfo(pycurl.CONNECT_TIME) > 0 else "connect_error"), False
+        if code in _BROKEN_OFF and self._status:
+            # A page without its end is still worth reading; half an image or half the rules are not.
+            return ("ok", True) if self.kind == "page" and self._pieces else ("disconnected", False)
+        if code in _TLS_ERRORS:
+            return "tls_error", False
+        return _ERRORS.get(code, "protocol_error"), False
+
+    @property
+    def _status(self) -> int:
+        code = self._status_line.split(" ", 2)[1:2]
+        return int(code[0]) if code and len(code[0]) == 3 and code[0].isdigit() else 0
+
+    def _header(self, name: str) -> str:
+        return ", ".join(value for key, value in self._headers if key.lower() == name)

@@ -1,0 +1,258 @@
+"""Which URLs are fetched next?  Pure reducers over what the crawl knows: `update` folds a round in, `Quota` selects.
+
+The shape is Nutch's: a URL is one `CrawlEntry`; after a round its entry, the log row and the links to it meet under its
+key and become the next entry.  Nothing here knows Beam; a state machine's test can call every function by hand.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import heapq
+import re
+from collections.abc import Iterable, Sequence
+
+from crawl import urls
+from crawl.records import CrawlEntry, FetchLog, FetchRow, Link
+from crawl.tables import stable_hash
+
+DUE = "due"
+# A later round may end otherwise; everything else that is not ok is the answer.
+_PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "disconnected", "protocol_error",
+                      "http_408", "http_425", "http_429", "http_500", "http_502", "http_503", "http_504"})
+_YEAR = re.compile(r"(?:19|20|21)\d\d$")
+_MONTH_OR_DAY = re.compile(r"(?:0?[1-9]|[12]\d|3[01])$")
+_DATE = re.compile(r"(?:19|20|21)\d\d[-_.]?(?:0[1-9]|1[0-2]|[1-9])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]|[1-9]))?$")
+_DATE_PARAMETERS = frozenset({"year", "month", "day", "week", "date", "y", "m", "d", "from", "until", "start", "end"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FrontierRules:
+    """What a crawl of pages may reach: part of the identity of the stage."""
+
+    scope: str = "seeds"                   # seeds: only the sites (registrable domains) of the seeds; any: everywhere
+    max_depth: int = 20                    # links from a seed
+    max_pages_per_site_round: int = 2_000
+    max_pages_per_site: int = 20_000       # over all rounds
+    max_path_segments: int = 20
+    max_repeats: int = 2                   # of one path segment
+    max_query_parameters: int = 16
+    max_calendar_pages: int = 60           # of one calendar-like template of a site, over all rounds
+    follow_nofollow: bool = False          # follow links of rel=nofollow and of pages with robots nofollow
+    retries: int = 2                       # later rounds that try a passing fault again
+    order_seed: int = 0                    # part of the order of a fetch list
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("seeds", "any"):
+            raise ValueError(f"scope is {self.scope!r}; it is 'seeds' or 'any'")
+        for name in ("max_pages_per_site_round", "max_pages_per_site", "max_path_segments", "max_calendar_pages"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def telling_links(groups: Iterable[tuple[Link, ...]]) -> tuple[Link, ...]:
+    """Returns the links that decide about their target: the shallowest that may be followed, the shallowest other.
+
+    Associative, so that the links to a page everybody links to need not meet in one place.
+    """
+    best: dict[bool, Link] = {}
+    for link in (link for group in groups for link in group):
+        known = best.get(link.nofollow)
+        if known is None or (link.depth, link.src_key) < (known.depth, known.src_key):
+            best[link.nofollow] = link
+    return tuple(best[nofollow] for nofollow in sorted(best))
+
+
+def first_arrival(groups: Iterable[tuple[FetchLog, ...]]) -> tuple[FetchLog, ...]:
+    """Returns the shallowest of the logs that were redirected to one URL, ties by key."""
+    return tuple(sorted((log for group in groups for log in group), key=lambda log: (log.depth, log.url_key))[:1])
+
+
+def is_passing(outcome: str) -> bool:
+    """Returns whether an outcome may be another one in a later round.
+
+    >>> is_passing("http_503"), is_passing("deferred_budget"), is_passing("http_404")
+    (True, True, False)
+    """
+    return outcome in _PASSING or is_deferred(outcome)
+
+
+def is_deferred(outcome: str) -> bool:
+    """Returns whether an outcome says that nothing was decided: the URL stays due."""
+    return outcome.startswith("deferred_")
+
+
+def seed_entry(url: str) -> CrawlEntry:
+    """Returns the entry of a seed, a normalised URL."""
+    return CrawlEntry(url_key=urls.url_key(url), url=url, kind="page", depth=0, status=DUE, retries=0,
+                      discovered_round=0, last_round=-1)
+
+
+def refuse(url: str, depth: int, rules: FrontierRules, sites: frozenset[str]) -> str | None:
+    """Returns why a discovered URL is not to be crawled, or None if it is.
+
+    Args:
+        sites: the sites of the seeds.
+    """
+    if rules.scope == "seeds" and urls.site(url) not in sites:
+        return "out_of_scope"
+    if depth > rules.max_depth:
+        return "too_deep"
+    path, _, query = urls.target(url).partition("?")
+    segments = [segment for segment in path.split("/") if segment]
+    if len(segments) > rules.max_path_segments:
+        return "trap_path_depth"
+    if segments and max(collections.Counter(segments).values()) > rules.max_repeats:
+        return "trap_repeated_segment"
+    if query and query.count("&") + 1 > rules.max_query_parameters:
+        return "trap_query"
+    return None
+
+
+def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[FetchLog], links: Sequence[Link],
+           arrivals: Sequence[FetchLog], rules: FrontierRules, sites: frozenset[str], round_number: int) -> CrawlEntry:
+    """Returns what the crawl knows of one URL after a round.
+
+    Args:
+        entry: what it knew before; None for a URL seen for the first time.
+        asked: the URL's rows of the round's fetch list.
+        logs: the URL's rows of the round's fetch log.
+        links: links to the URL found in the round, those without `nofollow` and those with.
+        arrivals: logs of other URLs that were redirected here and are ok.
+        round_number: of the round that is folded in.
+
+    Raises AssertionError when list and log of the round do not answer each other one to one.
+    """
+    if len(asked) > 1 or len(asked) != len(logs) or (asked and entry is None):
+        key = (asked or logs)[0].url_key
+        raise AssertionError(f"round {round_number}, {key}: {len(asked)} rows in the fetch list, {len(logs)} in the "
+                             f"log, {'an' if entry else 'no'} entry in crawldb")
+    if entry is None:
+        return _discovered(links, arrivals, rules, sites, round_number)
+    depth = min([entry.depth, *(link.depth for link in links)])
+    if logs:
+        return _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number), logs[0].outcome, rules)
+    if entry.status == DUE and arrivals:
+        return dataclasses.replace(entry, depth=depth, status="reached_by_redirect", last_round=round_number)
+    if entry.status in ("nofollow", "too_deep") and links:
+        # A shorter way, or one that may be followed, opens what was closed.
+        found = _discovered(links, (), rules, sites, round_number)
+        if found.status == DUE:
+            return dataclasses.replace(found, discovered_round=entry.discovered_round)
+    return dataclasses.replace(entry, depth=depth)
+
+
+def _fetched(entry: CrawlEntry, outcome: str, rules: FrontierRules) -> CrawlEntry:
+    if is_passing(outcome) and entry.retries < rules.retries:
+        return dataclasses.replace(entry, status=DUE, retries=entry.retries + 1)
+    return dataclasses.replace(entry, status=outcome)
+
+
+def _discovered(links: Sequence[Link], arrivals: Sequence[FetchLog], rules: FrontierRules, sites: frozenset[str],
+                round_number: int) -> CrawlEntry:
+    followed = [link for link in links if rules.follow_nofollow or not link.nofollow]
+    url = arrivals[0].final_url if arrivals else links[0].dst_url
+    depth = min([link.depth for link in followed or links] + [log.depth for log in arrivals])
+    if arrivals:
+        status = "reached_by_redirect"
+    elif not followed:
+        status = "nofollow"
+    else:
+        status = refuse(url, depth, rules, sites) or DUE
+    return CrawlEntry(url_key=urls.url_key(url), url=url, kind="page", depth=depth, status=status, retries=0,
+                      discovered_round=round_number + 1, last_round=round_number if arrivals else -1)
+
+
+def calendar_template(url: str) -> str | None:
+    """Returns the template of a URL whose path or query ends in a date, or None: such pages never come to an end.
+
+    >>> calendar_template("http://a.test/events/2031/05/?view=list")
+    'a.test/events/{n}/{n}/?view'
+    >>> calendar_template("http://a.test/2019/05/a-day-at-the-sea") is None
+    True
+    """
+    path, _, query = urls.target(url).partition("?")
+    segments = [segment for segment in path.split("/") if segment]
+    names = sorted({pair.partition("=")[0] for pair in query.split("&") if pair})
+    dated = {pair.partition("=")[0].lower() for pair in query.split("&")
+             if any(character.isdigit() for character in pair.partition("=")[2])}
+    ends_in_date = bool(segments) and (
+        _DATE.match(segments[-1].partition(".")[0]) is not None
+        or any(_YEAR.match(segments[place]) and all(_MONTH_OR_DAY.match(segment.partition(".")[0])
+                                                    for segment in segments[place + 1:])
+               for place in range(max(0, len(segments) - 3), len(segments) - 1)))
+    if not ends_in_date and not dated & _DATE_PARAMETERS:
+        return None
+    shape = "/".join("{n}" if any(character.isdigit() for character in segment) else segment
+                     for segment in path.split("/"))
+    return urls.site(url) + shape + ("?" + "&".join(names) if names else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """A due URL on its way into a fetch list; the order is that of the fields."""
+
+    depth: int
+    order_key: str
+    entry: CrawlEntry
+
+    def __lt__(self, other: Waiting) -> bool:
+        return (self.depth, self.order_key) < (other.depth, other.order_key)
+
+
+def waiting(entry: CrawlEntry, rules: FrontierRules) -> Waiting:
+    """Returns a due entry with its place in the order: shallow pages first, then by hash."""
+    return Waiting(entry.depth, order_key(entry.url_key, rules.order_seed), entry)
+
+
+def order_key(url_key: str, order_seed: int) -> str:
+    """Returns the key that orders a fetch list: hosts interleave, and every run has the same order."""
+    return hashlib.sha256(f"{order_seed} {url_key}".encode()).hexdigest()[:32]
+
+
+@dataclasses.dataclass(slots=True)
+class Quota:
+    """The first due entries of a group, at most `per_round`, and at most `overall` with those fetched before.
+
+    An accumulator of bounded size: it may be filled in pieces and merged in any order.
+    """
+
+    per_round: int
+    overall: int
+    fetched: int = 0
+    due: list[Waiting] = dataclasses.field(default_factory=list)
+
+    def add(self, entries: Iterable[CrawlEntry], rules: FrontierRules) -> None:
+        """Takes entries in: fetched ones are counted, due ones wait."""
+        for entry in entries:
+            self.fetched += entry.last_round >= 0
+            if entry.status == DUE:
+                self.due.append(waiting(entry, rules))
+        if len(self.due) > 2 * self.per_round:
+            self.due = heapq.nsmallest(self.per_round, self.due)
+
+    def merge(self, other: Quota) -> None:
+        """Takes another accumulator in."""
+        self.fetched += other.fetched
+        self.due = heapq.nsmallest(self.per_round, [*self.due, *other.due])
+
+    def selected(self) -> list[CrawlEntry]:
+        """Returns what may be fetched now, in order."""
+        # An entry that is tried again was counted as fetched already.
+        again = [item for item in self.due if item.entry.last_round >= 0]
+        first = [item for item in self.due if item.entry.last_round < 0]
+        room = max(0, self.overall - self.fetched)
+        allowed = heapq.nsmallest(self.per_round, [*again, *heapq.nsmallest(room, first)])
+        return [item.entry for item in allowed]
+
+
+def fetch_row(entry: CrawlEntry, shards: int, rules: FrontierRules) -> FetchRow:
+    """Returns the row of the fetch list; all URLs of one politeness key fall into one shard."""
+    key = urls.politeness_key(entry.url)
+    return FetchRow(order_key=order_key(entry.url_key, rules.order_seed), url_key=entry.url_key, url=entry.url,
+                    kind=entry.kind, depth=entry.depth, politeness_key=key, shard=shard_of(key, shards))
+
+
+def shard_of(politeness_key: str, shards: int) -> int:
+    """Returns the fetch shard of a politeness key: one server, one shard, so that one place keeps the pace."""
+    return stable_hash(politeness_key) % shards

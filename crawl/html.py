@@ -1,0 +1,277 @@
+"""What does a page say?  Bytes in; a flat document, title, language, links, meta elements and visible text out.
+
+The parser is lexbor's (WHATWG tree building, scripting off, so the children of `noscript` are elements).  The tree is
+flattened once into a list in document order: every later question is a slice of it, and no walk can recurse.
+"""
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+from selectolax.lexbor import LexborHTMLParser
+
+from crawl import charset, urls
+
+# Blink stops nesting at 512 elements as well; what lies deeper is hostile.
+MAX_DEPTH = 512
+MAX_LINKS = 5_000
+MAX_TITLE = 1_000
+TEXT_SAMPLE = 4_000
+MAX_META = 256
+MAX_META_VALUE = 4_096
+
+# Tree building is quadratic in what stays open, and clones open formatting elements into every new block: both are
+# bounded before the parser starts (200,000 nested <div> took it 84 s).
+MAX_OPEN = 5_000
+MAX_CLONES = 5_000_000
+_HARMLESS_TAGS = 1_000
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Elements that do not interrupt a word or a sentence of the text around them.
+_INLINE = _words("a abbr acronym b bdi bdo big cite code data del dfn em font i ins kbd label mark q s samp small "
+                    "span strike strong sub sup time tt u var wbr")
+_INVISIBLE = _words("script style template noscript head title textarea select option datalist svg math iframe "
+                       "object video audio canvas noembed noframes")
+_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+_SPACE = re.compile(r"\s+")
+_TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
+_FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
+# Void elements, and those whose end tag may be left out (HTML, 13.1.2.4): they do not pile up.
+_NOT_NESTING = _words("area base br col embed hr img input link meta param source track wbr frame html head body li "
+                         "dt dd p rt rp optgroup option colgroup caption thead tbody tfoot tr td th")
+# A link to one of these is not a page: it would be fetched only to be dropped.
+_NOT_A_PAGE = re.compile(r"\.(?:jpe?g|png|gif|webp|avif|svg|bmp|ico|tiff?|css|js|mjs|json|xml|rss|atom|pdf|epub|mobi|"
+                         r"zip|gz|tgz|bz2|xz|7z|rar|tar|mp3|mp4|m4a|ogg|oga|ogv|webm|avi|mov|wav|flac|woff2?|ttf|otf|eot|"
+                         r"exe|dmg|iso|apk|deb|rpm|docx?|xlsx?|pptx?|csv|txt)$", re.IGNORECASE)
+
+
+class ParseFailure(Exception):
+    """A page that cannot be parsed within the limits: a row with a reason, never a crash."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """How much of a page is looked at."""
+
+    max_bytes: int = 5 * 2**20     # of the decoded body; the rest is cut
+    max_nodes: int = 200_000       # elements and text nodes; a page with more has failed
+    max_candidates: int = 2_000    # image candidates of one page
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Element:
+    """One element of the flat document; offsets are into `Document.text`."""
+
+    tag: str
+    attributes: dict[str, str]
+    parent: int                    # index of the parent, -1 for the root
+    start: int                     # visible text before the element ends here
+    in_noscript: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Document:
+    """A page in document order."""
+
+    elements: list[Element]
+    last: list[int]                # per element: index after its last descendant
+    ends: list[int]                # per element: where its visible text ends
+    text: str                      # visible text of the whole page, blocks set off by a space
+    raw_texts: dict[int, str]      # text inside title and JSON-LD scripts, by element index
+
+    def text_of(self, index: int) -> str:
+        """Returns the visible text of an element, white space folded."""
+        return fold(self.text[self.elements[index].start:self.ends[index]])
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PageLink:
+    """A link to what may be a page."""
+
+    url: str
+    nofollow: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ParsedPage:
+    """What html.parse found."""
+
+    document: Document
+    base: str                      # what URLs of the page are resolved against
+    charset: str
+    title: str
+    description: str
+    html_lang: str
+    metas: tuple[tuple[str, str], ...]   # (name or property or http-equiv in lower case, content) in order
+    links: tuple[PageLink, ...]
+    text_sample: str
+
+
+def fold(text: str) -> str:
+    """Returns text with every run of white space as one space, and none at its ends.
+
+    >>> fold(" a\\n\\tb ")
+    'a b'
+    """
+    return _SPACE.sub(" ", text).strip()
+
+
+def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> ParsedPage:
+    """Returns what a page says; raises ParseFailure for a page that breaks the limits or the parser."""
+    text, encoding = charset.decode(body[:limits.max_bytes], content_type)
+    # The parser ends its input at NUL (as C strings do); WHATWG reads U+FFFD there.
+    tree = _tree(text.replace("\x00", "\ufffd"))
+    document = flatten(tree.root, limits)
+    metas = _metas(document)
+    named = dict(reversed(metas))          # the first of a name counts
+    base = _base(document, url)
+    return ParsedPage(
+        document=document, base=base, charset=encoding, title=_title(document), html_lang=_language(document),
+        metas=metas,
+        description=fold(named.get("description") or named.get("og:description") or "")[:MAX_META_VALUE],
+        links=_links(document, base, url), text_sample=fold(document.text[:32 * TEXT_SAMPLE])[:TEXT_SAMPLE])
+
+
+def _tree(text: str) -> LexborHTMLParser:
+    _refuse_runaway(text)
+    try:
+        # A lone surrogate cannot be encoded for the parser; decoding never makes one, a test may.
+        return LexborHTMLParser(text)
+    except (ValueError, RuntimeError, UnicodeError) as error:       # lexbor's SelectolaxError is a RuntimeError
+        raise ParseFailure(f"lexbor: {error}") from error
+
+
+def _refuse_runaway(text: str) -> None:
+    """Raises ParseFailure for markup whose tree would take the parser minutes or gigabytes."""
+    if text.count("<") <= _HARMLESS_TAGS:
+        return
+    opened: dict[str, int] = {}
+    depth = deepest = formatting = most_formatting = tags = 0
+    for match in _TAG.finditer(text):
+        name = match.group(2).lower()
+        tags += 1
+        if name in _NOT_NESTING:
+            continue
+        step = 1
+        if match.group(1):
+            if not opened.get(name):
+                continue
+            step = -1
+        opened[name] = opened.get(name, 0) + step
+        depth += step
+        if name in _FORMATTING:
+            formatting += step
+            most_formatting = max(most_formatting, formatting)
+        deepest = max(deepest, depth)
+    if deepest > MAX_OPEN or most_formatting * tags > MAX_CLONES:
+        raise ParseFailure(f"{deepest} elements open at once, {most_formatting} of them formatting")
+
+
+def flatten(root: Any, limits: ParseLimits) -> Document:
+    """Returns the flat document of a lexbor tree; raises ParseFailure beyond the node cap."""
+    elements: list[Element] = []
+    last: list[int] = []
+    ends: list[int] = []
+    pieces: list[str] = []
+    raw_texts: dict[int, str] = {}
+    length = nodes = 0
+    # (node, parent index, depth, visible, in noscript), or (None, index of the element to close, ...)
+    stack: list[tuple[Any, int, int, bool, bool]] = [(root, -1, 0, True, False)]
+    while stack:
+        node, parent, depth, visible, noscript = stack.pop()
+        if node is None:
+            last[parent], ends[parent] = len(elements), length
+            if elements[parent].tag not in _INLINE:
+                pieces.append(" ")
+                length += 1
+            continue
+        following = node.next
+        if following is not None and depth:
+            stack.append((following, parent, depth, visible, noscript))
+        nodes += 1
+        if nodes > limits.max_nodes:
+            raise ParseFailure(f"more than {limits.max_nodes} nodes")
+        if node.is_text_node:
+            if visible:
+                piece = node.text_content or ""
+                pieces.append(piece)
+                length += len(piece)
+            continue
+        if not node.is_element_node or depth > MAX_DEPTH:
+            continue
+        tag = node.tag or ""
+        attributes = {name: value or "" for name, value in node.attributes.items()}
+        index = len(elements)
+        if tag not in _INLINE:
+            pieces.append(" ")
+            length += 1
+        elements.append(Element(tag, attributes, parent, length, noscript))
+        last.append(index + 1)
+        ends.append(length)
+        if tag == "title" or (tag == "script" and "ld+json" in attributes.get("type", "").lower()):
+            raw_texts[index] = node.text(deep=True) or ""
+        child = node.first_child
+        if child is not None:
+            shown = visible and tag not in _INVISIBLE and not _is_hidden(attributes)
+            stack.append((None, index, depth, visible, noscript))
+            stack.append((child, index, depth + 1, shown, noscript or tag == "noscript"))
+    return Document(elements, last, ends, "".join(pieces), raw_texts)
+
+
+def _is_hidden(attributes: dict[str, str]) -> bool:
+    return "hidden" in attributes or bool(_HIDDEN_STYLE.search(attributes.get("style", "")))
+
+
+def _metas(document: Document) -> tuple[tuple[str, str], ...]:
+    found: list[tuple[str, str]] = []
+    for element in document.elements:
+        if element.tag == "meta" and "content" in element.attributes and len(found) < MAX_META:
+            attributes = element.attributes
+            name = attributes.get("name") or attributes.get("property") or attributes.get("http-equiv") or ""
+            if name:
+                found.append((name.strip().lower(), attributes["content"][:MAX_META_VALUE]))
+    return tuple(found)
+
+
+def _base(document: Document, url: str) -> str:
+    """Returns the base URL: only the first base element with a href counts (HTML, "frozen base URL")."""
+    for element in document.elements:
+        if element.tag == "base" and "href" in element.attributes:
+            return urls.normalize(element.attributes["href"], url) or url
+    return url
+
+
+def _title(document: Document) -> str:
+    for index, text in document.raw_texts.items():
+        if document.elements[index].tag == "title":
+            return fold(text)[:MAX_TITLE]
+    return ""
+
+
+def _language(document: Document) -> str:
+    for element in document.elements:
+        if element.tag == "html":
+            return (element.attributes.get("lang") or element.attributes.get("xml:lang") or "").strip()[:35]
+    return ""
+
+
+def _links(document: Document, base: str, own: str) -> tuple[PageLink, ...]:
+    """Returns the links to http(s) pages in document order, each URL once, without those to the page itself."""
+    found: dict[str, bool] = {}
+    for element in document.elements:
+        if element.tag not in ("a", "area") or "href" not in element.attributes:
+            continue
+        url = urls.normalize(element.attributes["href"], base)
+        if url is None or url == own or _NOT_A_PAGE.search(url.partition("?")[0]):
+            continue
+        nofollow = "nofollow" in element.attributes.get("rel", "").lower().split()
+        # One followable link to a page is enough.
+        found[url] = found.get(url, True) and nofollow
+        if len(found) >= MAX_LINKS:
+            break
+    return tuple(PageLink(url, nofollow) for url, nofollow in found.items())

@@ -1,0 +1,231 @@
+"""The byte parts of a fetch shard: bodies are written once, and a part exists when its small JSON file does.
+
+    STAGE/shard-0007/part-00000-3f0c51a2b7de.warc.gz    page answers, or
+    STAGE/shard-0007/part-00000-3f0c51a2b7de.tar        images: plain tar of the original bytes
+    STAGE/shard-0007/part-00000-77aa01b9e2c4.parquet    one log row for each row of the fetch list, in the order they ended
+    STAGE/shard-0007/part-00000-90ab4f11d3e0.hosts.parquet    robots answers
+    STAGE/shard-0007/part-00000.json                    names, sizes and sha256 of the three, written last
+
+The bytes' names carry their own sha256, so what a killed run left under no JSON file is never mistaken for anything,
+and of two runs over one shard the first to write a JSON file wins while the other stops with CommitConflict.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+import os
+import socket
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from crawl import storage
+from crawl.records import FetchLog, Host, ImageLog
+from crawl.tables import FileEntry, encode_table, from_row
+
+_SUFFIX = {"page": ".warc.gz", "image": ".tar"}
+_BLOCK = 512                       # tar
+_OPEN = "open"                     # first word of the name of a part that is being written
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PartLimits:
+    """When a part is closed: what a kill can lose."""
+
+    rows: int = 1000
+    bytes: int = 64 << 20
+    seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if not getattr(self, field.name) > 0:
+                raise ValueError(f"{field.name} of a part is {getattr(self, field.name)}; it must be above 0")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """One committed part of a fetch shard; names are relative to the stage folder."""
+
+    shard: int
+    index: int
+    bytes: FileEntry
+    log: FileEntry                 # of FetchLog or ImageLog rows, with their outcomes
+    hosts: FileEntry               # of Host rows
+
+
+def shard_name(shard: int) -> str:
+    """Returns the folder of a shard inside its stage.
+
+    >>> shard_name(7)
+    'shard-0007'
+    """
+    return f"shard-{shard:04d}"
+
+
+def committed(directory: str, shard: int) -> Iterator[Part]:
+    """Yields the committed parts of a shard by their numbered names, in order."""
+    for index in range(1 << 31):
+        path = storage.join(directory, shard_name(shard), f"part-{index:05d}.json")
+        if not storage.exists(path):
+            return
+        value = json.loads(storage.read_bytes(path))
+        yield Part(shard, index, *(_entry(value[name]) for name in ("bytes", "log", "hosts")))
+
+
+def _entry(value: dict[str, object]) -> FileEntry:
+    outcomes = value["outcomes"]
+    assert isinstance(outcomes, list)
+    return from_row(FileEntry, value | {"outcomes": [tuple(pair) for pair in outcomes]})
+
+
+class PartWriter:
+    """The open part of one shard: bodies go to a temporary file, rows wait in memory until both are committed."""
+
+    def __init__(self, directory: str, out: str, shard: int, index: int, kind: str, limits: PartLimits,
+                 opening: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic) -> None:
+        """Args: opening(name): the bytes a file of this name begins with."""
+        self._directory = directory
+        self._out = out
+        self._shard = shard
+        self._kind = kind
+        self._limits = limits
+        self._opening = opening
+        self._clock = clock
+        self._index = index
+        self._folder = storage.join(directory, shard_name(shard))
+        self._local = tempfile.gettempdir() if storage.is_remote(directory) else self._folder
+        self._file: BinaryIO | None = None
+        self._rows: list[tuple[FetchLog, bool]] = []
+        self._hosts: list[Host] = []
+        self._stored: dict[str, tuple[int, int]] = {}        # sha256 of an image -> its place in this part
+        self._size = 0
+        self._opened_at = clock()
+        _remove_leftovers(self._local, self._prefix)
+
+    def __enter__(self) -> PartWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._file is not None:
+            self._file.close()
+            os.unlink(self._file.name)
+            self._file = None
+
+    @property
+    def _prefix(self) -> str:
+        # One name for each shard of each stage, also in a shared temporary folder.
+        identity = hashlib.sha256(self._folder.encode()).hexdigest()[:12]
+        return f"{_OPEN}-{identity}-{socket.gethostname()}-"
+
+    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"") -> None:
+        """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
+
+        The row's `part` is set when the part is committed, its `offset` and `length` here.
+        """
+        if not self._rows:
+            self._opened_at = self._clock()
+        self._hosts += hosts
+        if stored:
+            offset, length = self._store_image(row.sha256, row, stored) if self._kind == "image" else self._append(stored)
+            row = dataclasses.replace(row, offset=offset, length=length)
+        self._rows.append((row, bool(stored)))
+
+    def is_full(self) -> bool:
+        """Returns whether the part has reached one of its limits."""
+        return bool(self._rows) and (
+            len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes
+            or self._clock() - self._opened_at >= self._limits.seconds)
+
+    def commit(self) -> Part | None:
+        """Commits what was added and opens the next part; returns None when nothing was.
+
+        Raises storage.CommitConflict when another run has committed a part of this number.
+        """
+        if not self._rows:
+            return None
+        stem = f"part-{self._index:05d}"
+        body = self._commit_bytes(stem)
+        part = storage.join(os.path.relpath(self._directory, self._out) if not storage.is_remote(self._directory)
+                            else self._directory.removeprefix(self._out).strip("/"), body.name)
+        rows = [dataclasses.replace(row, part=part) if is_stored else row for row, is_stored in self._rows]
+        log = self._commit_table(stem, ".parquet", ImageLog if self._kind == "image" else FetchLog, rows)
+        hosts = self._commit_table(stem, ".hosts.parquet", Host, self._hosts)
+        committed_part = Part(self._shard, self._index, body, log, hosts)
+        value = {name: dataclasses.asdict(getattr(committed_part, name)) for name in ("bytes", "log", "hosts")}
+        storage.commit_bytes(storage.join(self._folder, stem + ".json"),
+                             (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
+        self._rows, self._hosts, self._size = [], [], 0
+        self._stored.clear()
+        self._index += 1
+        return committed_part
+
+    def _commit_bytes(self, stem: str) -> FileEntry:
+        if self._kind == "image":
+            self._append(b"\0" * (2 * _BLOCK))
+        else:
+            self._append(b"")
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.seek(0)
+        sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()      # type: ignore[arg-type]
+        size = os.fstat(self._file.fileno()).st_size
+        name = f"{stem}-{sha256[:12]}{_SUFFIX[self._kind]}"
+        if storage.is_remote(self._directory):
+            storage.commit_bytes(storage.join(self._folder, name), storage.read_bytes(self._file.name))
+            os.unlink(self._file.name)
+        else:
+            storage.link_new(self._file.name, storage.join(self._folder, name))
+        self._file.close()
+        self._file = None
+        return FileEntry(name=storage.join(shard_name(self._shard), name), bytes=size, sha256=sha256)
+
+    def _commit_table(self, stem: str, suffix: str, record_type: type, rows: list[object]) -> FileEntry:
+        data, counted = encode_table(record_type, rows)
+        sha256 = hashlib.sha256(data).hexdigest()
+        name = storage.join(shard_name(self._shard), f"{stem}-{sha256[:12]}{suffix}")
+        storage.commit_bytes(storage.join(self._directory, name), data)
+        return FileEntry(name=name, bytes=len(data), sha256=sha256, **counted)
+
+    def _append(self, data: bytes) -> tuple[int, int]:
+        """Writes bytes to the open file; returns their offset and length."""
+        if self._file is None:
+            os.makedirs(self._local, exist_ok=True)
+            self._file = open(os.path.join(self._local, f"{self._prefix}{os.getpid()}.tmp"), "w+b")    # noqa: SIM115
+            self._size = self._file.write(self._opening(f"{shard_name(self._shard)}/part-{self._index:05d}"))
+        offset = self._size
+        self._size += self._file.write(data)
+        return offset, len(data)
+
+    def _store_image(self, sha256: str, row: FetchLog, data: bytes) -> tuple[int, int]:
+        """Writes a tar member named by its hash, once in a part; returns where the image's own bytes are."""
+        if sha256 not in self._stored:
+            assert isinstance(row, ImageLog)
+            member = tarfile.TarInfo(f"{sha256}.{row.format}")
+            member.size, member.mtime, member.mode = len(data), 0, 0o644
+            self._append(member.tobuf(tarfile.USTAR_FORMAT))
+            self._stored[sha256] = self._append(data)
+            self._append(b"\0" * (-len(data) % _BLOCK))
+        return self._stored[sha256]
+
+
+def _remove_leftovers(folder: str, prefix: str) -> None:
+    """Removes the open parts of killed runs on this machine; nothing is decided by their being there."""
+    if not os.path.isdir(folder):
+        return
+    for name in sorted(os.listdir(folder)):
+        pid = name.removeprefix(prefix).removesuffix(".tmp")
+        if name.startswith(prefix) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+            os.unlink(os.path.join(folder, name))
+
+
+def outcomes_of(parts: list[Part]) -> dict[str, int]:
+    """Returns how many rows of some parts ended how."""
+    totals: collections.Counter[str] = collections.Counter()
+    for part in parts:
+        totals.update(dict(part.log.outcomes))
+    return dict(sorted(totals.items()))

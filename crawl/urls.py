@@ -1,0 +1,135 @@
+"""URLs: one parser (WHATWG, by ada) for links, keys, robots, the dial guard and politeness.
+
+Every other module takes URLs that went through `normalize`; `url_key` of such a URL is its identity everywhere.
+"""
+from __future__ import annotations
+
+import functools
+import hashlib
+import ipaddress
+
+import ada_url
+import tldextract
+
+MAX_URL = 2083                     # characters; what old browsers took, and longer ones are traps (reference, S3)
+_SCHEMES = ("http:", "https:")
+_DEFAULT_PORTS = {"http:": 80, "https:": 443}
+# What HTML attributes carry around a URL; inside a URL a control character is an attack or an accident.
+_OUTER_SPACE = " \t\r\n\f"
+_CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+
+# The bundled Public Suffix List only: never the network, never a cache folder of the user.
+_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
+
+
+def normalize(url: str, base: str | None = None) -> str | None:
+    """Returns the WHATWG serialisation without fragment, resolved against `base`; None for what is not to be fetched.
+
+    None: another scheme than http(s), user info, a control character, a host that is none, over 2,083 characters.
+    The answer is ASCII, and normalising it again changes nothing.
+
+    >>> normalize("HTTP://Bücher.example:80/a/../ü?q#top")
+    'http://xn--bcher-kva.example/%C3%BC?q'
+    >>> normalize("cat.jpg", "https://a.example/x/page.html")
+    'https://a.example/x/cat.jpg'
+    >>> normalize("http://me:secret@a.example/") is None
+    True
+    """
+    url = url.strip(_OUTER_SPACE)
+    if len(url) > 4 * MAX_URL or not _CONTROLS.isdisjoint(url):
+        return None
+    try:
+        parsed = ada_url.URL(url, base)
+    except ValueError:
+        return None
+    if parsed.protocol not in _SCHEMES or parsed.username or parsed.password or not parsed.hostname:
+        return None
+    if parsed.hash:
+        parsed.hash = ""
+    text = parsed.href.removesuffix("#")
+    return text if len(text) <= MAX_URL and text.isascii() else None
+
+
+def url_key(url: str) -> str:
+    """Returns 32 hex digits of sha256 of a normalised URL."""
+    return hashlib.sha256(url.encode()).hexdigest()[:32]
+
+
+def scheme(url: str) -> str:
+    """Returns `http` or `https`."""
+    return ada_url.URL(url).protocol.removesuffix(":")
+
+
+def host(url: str) -> str:
+    """Returns the host name or IP literal as it is dialled: lower case, IPv6 without brackets, no final dot."""
+    return ada_url.URL(url).hostname.strip("[]").removesuffix(".")
+
+
+def port(url: str) -> int:
+    """Returns the port, the scheme's own when none is written."""
+    parsed = ada_url.URL(url)
+    return int(parsed.port) if parsed.port else _DEFAULT_PORTS[parsed.protocol]
+
+
+def target(url: str) -> str:
+    """Returns path and query: what robots rules are matched against."""
+    parsed = ada_url.URL(url)
+    return parsed.pathname + parsed.search
+
+
+def host_port(url: str) -> str:
+    """Returns `host:port`, IPv6 in brackets, the port always written.
+
+    >>> host_port("https://a.example/x")
+    'a.example:443'
+    """
+    name = host(url)
+    return f"[{name}]:{port(url)}" if ":" in name else f"{name}:{port(url)}"
+
+
+def authority(url: str) -> str:
+    """Returns `scheme://host:port`: what one robots.txt governs (RFC 9309, section 2.3).
+
+    >>> authority("https://a.example/x")
+    'https://a.example:443'
+    """
+    return f"{scheme(url)}://{host_port(url)}"
+
+
+def politeness_key(url: str) -> str:
+    """Returns whose server a request loads: the registrable domain, or host:port of an IP literal or a bare name.
+
+    Private suffixes count (each blog of a hoster is its own domain); of a suffix nobody registered (`.test`) the last
+    two labels are taken.
+
+    >>> politeness_key("https://img.news.co.uk/a.jpg"), politeness_key("http://www.h017.test:8080/")
+    ('news.co.uk', 'h017.test')
+    >>> politeness_key("http://127.0.0.1:18080/a")
+    '127.0.0.1:18080'
+    """
+    return _registrable(host(url)) or host_port(url)
+
+
+def site(url: str) -> str:
+    """Returns what counts as one site for staying on it: the same as the politeness key."""
+    return politeness_key(url)
+
+
+@functools.lru_cache(maxsize=65536)
+def _registrable(name: str) -> str:
+    """Returns the registrable domain of a host name, "" for an IP literal or a name of one label."""
+    if is_ip(name) or "." not in name:
+        return ""
+    found = _suffixes.extract_str(name, include_psl_private_domains=True)
+    if found.domain and found.suffix:
+        return f"{found.domain}.{found.suffix}"
+    return name if found.suffix else ".".join(name.split(".")[-2:])
+
+
+def is_ip(name: str) -> bool:
+    """Returns whether a host is an IP literal (IPv6 without brackets)."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

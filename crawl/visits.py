@@ -1,0 +1,270 @@
+"""Rows of a fetch list -> how each ended: robots first, one request at a time per host, hop after hop, tries again.
+
+Everything a row may pass through is here, and each row comes out exactly once; nothing is stored here.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import email.utils
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from crawl import consent, urls
+from crawl.fetch import OK_STATUSES, REDIRECTS, Answer, Client, Fetched
+from crawl.policy import FetchPolicy, Network, may_reach
+from crawl.politeness import Scheduler, pace_of
+from crawl.records import DENY, FetchRow, Host, Signal
+from crawl.robots_access import Access, host_of, is_fresh, robots_url
+from crawl.stages import recorded_time
+
+_WINDOW = 10_000                   # rows in memory: enough that a slow host does not hold up the others
+_HEARTBEAT_S = 0.5
+# Somebody else's trouble, perhaps over in a moment.
+_FAULTS = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "tls_error", "protocol_error",
+                     "disconnected"})
+_PASSING_FAULTS = _FAULTS - {"dns_error", "tls_error"}
+_PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Visit:
+    """How one row of the fetch list ended."""
+
+    row: FetchRow
+    fetched: Fetched
+    signals: tuple[Signal, ...]
+    permission: str
+    fetched_at: str
+
+
+class _Task:
+    """A row, or the robots.txt of an authority, on its way."""
+
+    __slots__ = ("attempts", "authority", "last", "redirects", "row", "signals", "spent_s", "url")
+
+    def __init__(self, url: str, row: FetchRow | None, authority: str) -> None:
+        self.url = url                     # of the next hop
+        self.row = row                     # None for a robots.txt
+        self.authority = authority         # whose robots.txt it is, "" for a row
+        self.redirects: list[str] = []
+        self.attempts = 0                  # failed ones
+        self.spent_s = 0.0                 # over all hops of this attempt
+        self.last: Fetched | None = None   # how the last attempt failed
+        self.signals: tuple[Signal, ...] = ()
+
+
+class Visits:
+    """Visits the rows of one shard."""
+
+    def __init__(self, policy: FetchPolicy, network: Network, kind: str, known_hosts: Mapping[str, Host],
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
+        self._policy = policy
+        self._network = network
+        self._kind = kind
+        self._known = known_hosts
+        self._clock = clock
+        self._addresses = network.addresses()
+        self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
+        self._access: dict[str, Access] = {}
+        self._parked: dict[str, list[_Task]] = {}            # authority whose robots.txt is asked for -> rows
+        self._finished: collections.deque[Visit] = collections.deque()
+        self._open_rows = 0                # admitted and not yet yielded
+        self._deadline = clock() + policy.shard_seconds
+
+    def run(self, rows: Iterable[FetchRow]) -> Iterator[Visit | None]:
+        """Yields a Visit for each row, in the order they end, and None now and then while it waits."""
+        coming = iter(rows)
+        with Client(self._policy, self._network) as client:
+            more = True
+            while more or self._open_rows:
+                while more and self._open_rows < _WINDOW:
+                    row = next(coming, None)
+                    more = row is not None
+                    if row is not None:
+                        self._admit(row)
+                self._begin_what_may(client)
+                while self._finished:
+                    self._open_rows -= 1
+                    yield self._finished.popleft()
+                self._wait(client)
+                yield None
+
+    def _admit(self, row: FetchRow) -> None:
+        self._open_rows += 1
+        task = _Task(row.url, row, "")
+        reason = self._refusal(row.url)
+        if reason:
+            self._finish(task, reason)
+        else:
+            self._queue(task)
+
+    def _refusal(self, url: str) -> str:
+        """Returns why no request may be made for a URL, whatever its robots.txt says; "" when one may."""
+        if urls.normalize(url) != url:
+            return "bad_url"
+        reason = self._addresses.refusal(url)
+        return reason or ("" if may_reach(self._policy, self._addresses, url) else "blocked_no_contact")
+
+    def _queue(self, task: _Task, *, first: bool = False) -> None:
+        """Puts a task where its next hop's host is served, or ends it where that host is not served any more."""
+        key = urls.politeness_key(task.url)
+        if self._scheduler.is_suspended(key):
+            self._give_up(task, "deferred_suspended")
+        elif self._clock() >= self._deadline or self._scheduler.is_late(key, self._deadline):
+            self._give_up(task, "deferred_budget")
+        else:
+            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url))
+            self._scheduler.add(key, task, pace, first=first)
+
+    def _begin_what_may(self, client: Client) -> None:
+        now = self._clock()
+        if now >= self._deadline:
+            for task in self._scheduler.drain():
+                self._give_up(task, "deferred_budget")
+            return
+        while not client.is_full and (taken := self._scheduler.take(now)):
+            key, task = taken
+            if task.row is None or self._may_ask(task):
+                kind = "robots" if task.row is None else self._kind
+                client.start(task.url, kind, max(0.001, self._total_s(kind) - task.spent_s), (key, task))
+            else:
+                self._scheduler.give_back(key)
+
+    def _may_ask(self, task: _Task) -> bool:
+        """Returns whether a row's next hop may be requested now; if not, it is ended or parked for its robots.txt."""
+        authority = urls.authority(task.url)
+        access = self._access.get(authority)
+        if access is None:
+            known = self._known.get(authority)
+            if known is None or not is_fresh(known, recorded_time()):
+                asked = authority in self._parked
+                self._parked.setdefault(authority, []).append(task)
+                if not asked:
+                    self._queue(_Task(robots_url(authority), None, authority), first=True)
+                return False
+            access = self._open(known)
+        outcome, task.signals = access.ask(task.url)
+        if outcome:
+            self._finish(task, outcome)
+        return not outcome
+
+    def _open(self, host: Host) -> Access:
+        access = self._access[host.authority] = Access(host, self._policy)
+        self._scheduler.ask_for_delay(urls.politeness_key(host.authority), access.crawl_delay_s)
+        return access
+
+    def _wait(self, client: Client) -> None:
+        """Waits for the next answer or the next host that may be asked, and handles what came."""
+        now = self._clock()
+        until = _HEARTBEAT_S if client.is_full else min(self._scheduler.next_time() - now, _HEARTBEAT_S)
+        if client.in_flight:
+            for (key, task), answer in client.wait(until):
+                self._answered(key, task, answer)
+        elif self._scheduler.waiting and until > 0:
+            time.sleep(until)
+
+    def _answered(self, key: str, task: _Task, answer: Answer) -> None:
+        task.spent_s += answer.seconds
+        fault = answer.outcome in _FAULTS or answer.status == 429 or answer.status >= 500
+        passing = answer.outcome in _PASSING_FAULTS or answer.outcome == "ok" and answer.status in _PASSING_STATUSES
+        retry_after_s = _retry_after(answer)
+        now = self._clock()
+        self._scheduler.answered(key, now, answer.latency_s, good=not fault, counts=task.attempts == 0,
+                                 retry_after_s=retry_after_s)
+        if retry_after_s > self._policy.max_retry_after_s:
+            self._scheduler.suspend(key)
+        if passing and task.attempts < self._policy.retries:
+            task.last = self._fetched(task, _outcome(answer), answer)
+            task.attempts += 1
+            task.spent_s = 0.0
+            self._queue(task)
+        elif answer.outcome == "ok" and answer.status in REDIRECTS and answer.header("location"):
+            self._follow(task, answer)
+        else:
+            self._end(task, self._fetched(task, _outcome(answer), answer))
+        if self._scheduler.is_suspended(key):
+            for waiting in self._scheduler.drain(key):
+                self._give_up(waiting, "deferred_suspended")
+        elif self._scheduler.is_late(key, self._deadline):
+            for waiting in self._scheduler.drain(key):
+                self._give_up(waiting, "deferred_budget")
+
+    def _follow(self, task: _Task, answer: Answer) -> None:
+        """Sends a task to where a redirect points, through every check again (S4, R-22)."""
+        target = urls.normalize(answer.header("location"), task.url)
+        kind = "robots" if task.row is None else self._kind
+        if target is None:
+            reason = "bad_url"
+        elif target == task.url or target in task.redirects:
+            reason = "redirect_loop"
+        elif len(task.redirects) >= self._policy.max_redirects:
+            reason = "too_many_redirects"
+        elif task.spent_s >= self._total_s(kind):
+            reason = "timeout_total"
+        else:
+            reason = self._refusal(target)
+        if reason or target is None:
+            self._end(task, self._fetched(task, reason, answer))
+        else:
+            task.redirects.append(task.url)
+            task.url = target
+            self._queue(task, first=True)
+
+    def _give_up(self, task: _Task, outcome: str) -> None:
+        """Ends a task that is not asked for any more: as its last attempt failed, or as put off."""
+        fetched = task.last or self._fetched(task, outcome, _nothing(task.url, outcome))
+        self._end(task, fetched)
+
+    def _finish(self, task: _Task, outcome: str) -> None:
+        self._end(task, self._fetched(task, outcome, _nothing(task.url, outcome)))
+
+    def _end(self, task: _Task, fetched: Fetched) -> None:
+        """Ends a task: a row comes out, a robots.txt lets the rows that waited for it go on."""
+        if task.row is None:
+            host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
+            if not fetched.outcome.startswith("deferred_"):
+                self.new_hosts.append(host)
+            self._open(host)
+            for waiting in reversed(self._parked.pop(task.authority)):
+                self._queue(waiting, first=True)
+            return
+        signals = task.signals
+        if fetched.outcome == "ok":
+            signals += consent.from_headers(fetched.answer.headers, self._policy.tokens)
+            if consent.verdict(signals) == DENY:
+                fetched = dataclasses.replace(fetched, outcome="optout_header")
+        self._finished.append(Visit(task.row, fetched, signals, consent.verdict(signals), recorded_time()))
+
+    def _fetched(self, task: _Task, outcome: str, answer: Answer) -> Fetched:
+        return Fetched(url=task.row.url if task.row else robots_url(task.authority), outcome=outcome,
+                       redirects=tuple(task.redirects), final_url=task.url, answer=answer)
+
+    def _total_s(self, kind: str) -> float:
+        return {"page": self._policy.page_timeout_s, "image": self._policy.image_timeout_s,
+                "robots": self._policy.robots_timeout_s}[kind]
+
+
+def _outcome(answer: Answer) -> str:
+    if answer.outcome == "ok" and answer.status not in OK_STATUSES:
+        return f"http_{answer.status}"
+    return answer.outcome
+
+
+def _nothing(url: str, outcome: str) -> Answer:
+    """Returns the answer of a request that was never made."""
+    return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", truncated=False,
+                  ip="", seconds=0.0, latency_s=0.0)
+
+
+def _retry_after(answer: Answer) -> float:
+    """Returns the seconds a 429 or 503 asks us to stay away; a date is read against the answer's own Date."""
+    value = answer.header("retry-after") if answer.status in (429, 503) else ""
+    if value.isdigit():
+        return float(value[:9])
+    try:
+        until = email.utils.parsedate_to_datetime(value)
+        return max(0.0, (until - email.utils.parsedate_to_datetime(answer.header("date"))).total_seconds())
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,115 @@
+"""WARC/1.1 records (ISO 28500:2017) of page answers: written deterministically, one gzip member each, read by address.
+
+The entity is stored as it came, transfer coding removed and content coding kept; WARC-Payload-Digest is over it, and the
+reader undoes the coding under caps.
+"""
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import uuid
+import zlib
+
+from crawl import storage
+from crawl.decode import decode
+from crawl.fetch import Answer
+
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:imagebert-lait:warc")
+_LEVEL = 6
+# What framed the entity on the wire and does not fit the bytes we hold.
+_RENAMED = {"transfer-encoding": "X-Crawl-Transfer-Encoding"}
+_MAX_HEAD = 256 * 1024             # WARC and HTTP headers of a record of ours
+
+
+class BadRecord(Exception):
+    """Bytes at an address that are no record of ours: a damaged file or a wrong address."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Response:
+    """A stored answer."""
+
+    url: str                       # WARC-Target-URI: the URL that answered, after redirects
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes                    # decoded
+    record_id: str                 # urn:uuid:...
+    fetched_at: str
+    truncated: bool                # by us, on the way, or in decoding
+
+
+def record_id(url_key: str, round_number: int) -> str:
+    """Returns the WARC-Record-ID of a URL's answer in a round: the same in every run."""
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'response {url_key} {round_number}')}"
+
+
+def warcinfo(name: str, date: str, user_agent: str) -> bytes:
+    """Returns the gzip member that opens a file."""
+    block = (f"software: imagebert-lait\r\nformat: WARC File Format 1.1\r\nhttp-header-user-agent: {user_agent}\r\n"
+             "robots: RFC 9309\r\n").encode()
+    return _member({
+        "WARC-Type": "warcinfo", "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(_NAMESPACE, f'warcinfo {name} {date}')}>",
+        "WARC-Date": date, "WARC-Filename": name, "Content-Type": "application/warc-fields",
+        "WARC-Block-Digest": _digest(block)}, block)
+
+
+def response(answer: Answer, identity: str, date: str) -> bytes:
+    """Returns the gzip member of one answer; `identity` is its `record_id`, `date` the time it was recorded."""
+    lines = [answer.status_line or f"HTTP/1.1 {answer.status}"]
+    lines += [f"{_RENAMED.get(name.lower(), name)}: {value}" for name, value in answer.headers]
+    block = "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.entity
+    fields = {"WARC-Type": "response", "WARC-Record-ID": f"<{identity}>", "WARC-Date": date,
+              "WARC-Target-URI": answer.url}
+    if answer.ip:
+        fields["WARC-IP-Address"] = answer.ip
+    if answer.truncated:
+        fields["WARC-Truncated"] = "length"
+    fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": _digest(answer.entity),
+               "WARC-Block-Digest": _digest(block)}
+    return _member(fields, block)
+
+
+def read_response(path: str, offset: int, length: int, max_body: int, max_ratio: int = 200) -> Response:
+    """Returns the answer stored at an address, its body decoded and at most `max_body` bytes long.
+
+    Raises BadRecord when the bytes are no response record or do not fit their digest.
+    """
+    data = storage.read_range(path, offset, length)
+    stream = zlib.decompressobj(31)
+    limit = length * 1100 + _MAX_HEAD        # deflate cannot grow further; our own records never come near it
+    try:
+        text = stream.decompress(data, limit)
+    except zlib.error as error:
+        raise BadRecord(f"{path} at {offset}: {error}") from error
+    head, gap, rest = text.partition(b"\r\n\r\n")
+    fields = dict(_field(line) for line in head.split(b"\r\n")[1:])
+    if not stream.eof or not gap or not head.startswith(b"WARC/1.") or fields.get("warc-type") != "response":
+        raise BadRecord(f"{path} at {offset}: not one whole response record")
+    block = rest[:int(fields["content-length"])]
+    http, gap, entity = block.partition(b"\r\n\r\n")
+    if not gap or fields.get("warc-payload-digest") != _digest(entity):
+        raise BadRecord(f"{path} at {offset}: the payload does not fit its digest")
+    status_line, *lines = http.decode("latin-1").split("\r\n")
+    headers = tuple((name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
+    encoding = ", ".join(value for name, value in headers if name.lower() == "content-encoding")
+    decoded = decode(entity, encoding, max_body, max_ratio)
+    return Response(url=fields["warc-target-uri"], status=int(status_line.split(" ")[1]), headers=headers,
+                    body=decoded.body, record_id=fields["warc-record-id"].strip("<>"), fetched_at=fields["warc-date"],
+                    truncated=decoded.truncated or "warc-truncated" in fields)
+
+
+def _member(fields: dict[str, str], block: bytes) -> bytes:
+    lines = [f"{name}: {value}" for name, value in (fields | {"Content-Length": str(len(block))}).items()]
+    head = "\r\n".join(["WARC/1.1", *lines, "", ""]).encode("utf-8")
+    return gzip.compress(head + block + b"\r\n\r\n", _LEVEL, mtime=0)
+
+
+def _digest(data: bytes) -> str:
+    return "sha256:" + base64.b32encode(hashlib.sha256(data).digest()).decode()
+
+
+def _field(line: bytes) -> tuple[str, str]:
+    name, _, value = line.decode("utf-8", "replace").partition(":")
+    return name.strip().lower(), value.strip()

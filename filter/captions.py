@@ -1,0 +1,193 @@
+"""Which texts can be captions?  Cleaning, then rules; the first failing rule names the reason.
+
+Paper section 1.3: text of the alt and title attributes, the OG description and the surroundings; spans of noise are cut
+out, sentences of normal length are kept, sentences with too many unknown words are dropped.
+"""
+from __future__ import annotations
+
+import dataclasses
+import html
+import re
+import unicodedata
+from collections import Counter
+
+from filter.noise import (
+    BOILERPLATE,
+    CONTACT_WORDS,
+    CUT_SPANS,
+    EMAIL,
+    FILE_NAME,
+    MENU_WORDS,
+    PHONE,
+    SPAM,
+    URL,
+    WHOLE_FILE_NAME,
+)
+from filter.vocabulary import unknown_share
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CaptionRules:
+    """The limits of `reject_caption`; each is a `--set captions.NAME=VALUE` of the judge stage."""
+
+    min_words: int = 3                   # paper: "normal length"; below 3 words it is a label
+    max_words: int = 40                  # 41 word pieces is all the model reads (paper section 2.2)
+    max_characters: int = 400            # 40 words of 10 characters
+    max_digit_share: float = 0.25        # digits among letters and digits: serial numbers, prices, dates
+    max_symbol_share: float = 0.35       # neither letter, digit nor space, among all characters
+    max_repeat_share: float = 0.5        # of the most common word, from 4 words on: "buy buy buy shoes"
+    max_unknown_share: float = 0.4       # words that are not spelt like English (filter/vocabulary.py)
+    max_menu_share: float = 0.5          # words of navigation: home, contact, login
+    max_spam_words: int = 0              # words of filter/noise.py:SPAM that are let pass
+
+
+# The sources in which a text of several sentences is usual: one sentence is taken from them whatever their length.
+_RUNNING_TEXT = ("surrounding", "og_description", "table")
+_BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|Fig|No|vol|ed|pp?|e\.g|i\.e|cf|approx|ca|vs|Jr|Sr)\.$")
+_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+_HASHTAG_TAIL = re.compile(r"(?:\s*#\w+)+\s*$")
+_MENTION = re.compile(r"(?<!\w)@\w{2,}")
+_BRACKETED = re.compile(r"^\W*\[([^\[\]]{3,})\]\W*$")
+_LABEL = re.compile(r"^(?:fig(?:ure|\.)?|illustration|image|picture|photo(?:graph)?|plate|diagram|photo caption|caption)"
+                    r"\s*(?:[\dIVXLC]+(?:[.\-]\d+)*[a-z]?)?\s*[.:\-–—]+\s*", re.IGNORECASE)
+_BRACKET_NOTE = re.compile(r"\[[^\[\]]{0,40}\]")
+_EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
+_REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
+_SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
+_SITE_SUFFIX = re.compile(r"\s+[|»•]\s+[^|»•]{1,60}$")
+_QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "\u00a0": " ", "\u00ad": None})
+_EDGES = " \t-–—:|,;•*_/\\<>=~^+«»"
+
+
+def clean_caption(text: str) -> str:
+    """Returns the caption inside a text, "" when nothing is left: no markup, addresses, credits, emoji or shouting.
+
+    >>> clean_caption("[Figure 3: A HERON AND ITS NEST &amp; EGGS]")
+    'A heron and its nest & eggs'
+    >>> clean_caption("Two dogs on a beach. Photo by J. Doe (click to enlarge) #dogs #beach")
+    'Two dogs on a beach.'
+    """
+    text = unicodedata.normalize("NFC", html.unescape(html.unescape(text))).translate(_QUOTES)
+    text = _TAG.sub(" ", text)
+    text = URL.sub(" ", EMAIL.sub(" ", text))
+    bracketed = _BRACKETED.match(text)
+    if bracketed:
+        text = bracketed[1]
+    text = _LABEL.sub("", text.strip())
+    for span in CUT_SPANS:
+        text = span.sub(" ", text)
+    text = FILE_NAME.sub(" ", _MENTION.sub(" ", _HASHTAG_TAIL.sub("", text))).replace("#", " ")
+    text = "".join(" " if _is_noise(character) else character for character in text)
+    text = _SITE_SUFFIX.sub("", _BRACKET_NOTE.sub(" ", text))
+    text = _EMPTY_BRACKETS.sub(" ", _REPEATED_MARK.sub(r"\1", text))
+    text = _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split())).strip(_EDGES)
+    return _unshout(_unquote(text))
+
+
+def _is_noise(character: str) -> bool:
+    """Emoji, dingbats, controls and characters without a width; degree and section signs stay."""
+    if character < "\x7f":
+        return character < " "
+    category = unicodedata.category(character)
+    return category in ("So", "Cs", "Co", "Cn", "Cc", "Cf", "Sk") and character not in "°©®™"
+
+
+def _unquote(text: str) -> str:
+    if len(text) > 2 and text[0] == text[-1] and text[0] in "\"'" and text[0] not in text[1:-1]:
+        text = text[1:-1].strip()
+    return text if re.search(r"\w", text) else ""
+
+
+def _unshout(text: str) -> str:
+    letters = [character for character in text if character.isalpha()]
+    upper = sum(character.isupper() for character in letters)
+    if len(letters) < 5 or upper < 0.7 * len(letters):
+        return text
+    lowered = text.lower()
+    return lowered[0].upper() + lowered[1:]
+
+
+def sentences(text: str) -> list[str]:
+    """Returns the sentences of a text; a stop after an initial or a common abbreviation does not end one."""
+    found: list[str] = []
+    for piece in _BREAK.split(text):
+        if found and _ABBREVIATION.search(found[-1]):
+            found[-1] += " " + piece
+        else:
+            found.append(piece)
+    return [piece.strip() for piece in found if piece.strip()]
+
+
+def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
+    """Returns (caption, "") or (what was left, reason): cleaning, the choice of a sentence, the rules."""
+    if WHOLE_FILE_NAME.match(raw.strip()):
+        return "", "file_name"
+    if EMAIL.search(raw):
+        return "", "personal_data"
+    text = clean_caption(raw)
+    if not text:
+        return "", "boilerplate" if re.search(r"\w", raw) else "empty"
+    if source in _RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
+        choice = [piece for piece in sentences(text) if reject_caption(piece, rules) is None]
+        if choice:
+            return choice[0], ""
+    return text, reject_caption(text, rules) or ""
+
+
+def words_of(text: str) -> list[str]:
+    """Returns the words of a text as written, without marks."""
+    return _WORD.findall(text)
+
+
+def normalise_caption(text: str) -> str:
+    """Returns the identity of a caption: what counting, banning and the split compare.
+
+    >>> normalise_caption("A Café, at  NIGHT!")
+    'a cafe at night'
+    """
+    plain = "".join(character for character in unicodedata.normalize("NFKD", text)
+                    if not unicodedata.combining(character))
+    return " ".join(re.findall(r"[^\W_]+", plain.casefold()))
+
+
+def reject_caption(caption: str, rules: CaptionRules) -> str | None:
+    """Returns why a cleaned caption is dropped, or None if it is kept."""
+    if not caption:
+        return "empty"
+    if WHOLE_FILE_NAME.match(caption):
+        return "file_name"
+    if EMAIL.search(caption) or (PHONE.search(caption) and _speaks_of_contact(caption)):
+        return "personal_data"
+    words = [word.lower() for word in words_of(caption)]
+    if normalise_caption(caption) in BOILERPLATE:
+        return "boilerplate"
+    solid = [character for character in caption if not character.isspace()]
+    if sum(not character.isalnum() for character in solid) > rules.max_symbol_share * len(solid):
+        return "mostly_symbols"
+    if len(words) < rules.min_words:
+        return "too_few_words"
+    if sum(word in MENU_WORDS for word in words) > rules.max_menu_share * len(words) or _is_list(caption):
+        return "menu_text"
+    if sum(word in SPAM for word in words) > rules.max_spam_words:
+        return "spam_words"
+    alnum = [character for character in solid if character.isalnum()]
+    if sum(character.isdigit() for character in alnum) > rules.max_digit_share * len(alnum):
+        return "too_many_digits"
+    if len(words) >= 4 and Counter(words).most_common(1)[0][1] >= max(3, rules.max_repeat_share * len(words)):
+        return "repeated_words"
+    if len(words) > rules.max_words or len(caption) > rules.max_characters:
+        return "too_many_words"
+    if unknown_share(words) > rules.max_unknown_share:
+        return "out_of_vocabulary"
+    return None
+
+
+def _speaks_of_contact(caption: str) -> bool:
+    return any(word.lower() in CONTACT_WORDS for word in words_of(caption))
+
+
+def _is_list(caption: str) -> bool:
+    """Three or more separators of navigation: `Home | Shop | News | Login`."""
+    return len(re.findall(r"\s[|»›·•>/]\s", caption)) >= 2

@@ -1,0 +1,153 @@
+"""One image with everything said about it: the row that moves between the steps of aggregation.  Pixels never do."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from crawl.records import DENY, Image
+from filter.captions import normalise_caption
+from filter.images import ImageRules, reject_image
+from filter.judging import source_rank
+from filter.near_duplicates import Card
+from filter.records import Caption, ImageFacts, Judged, Pair, ScoredText
+from filter.scoring import PairScorer
+
+ALIVE = ""                         # the outcome of a text that nothing has rejected yet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Text:
+    """One distinct caption of one image, with its best occurrence."""
+
+    pair_id: str
+    identity: str                  # normalise_caption: what is counted and banned
+    caption: Caption
+    row: Judged                    # the best occurrence that carries it
+    image: Image                   # how that occurrence's URL was fetched
+    score: float
+    outcome: str                   # ALIVE, or the first failing reason
+
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """Returns the order of better texts: smaller is better."""
+        return (-self.score, source_rank(self.caption.source), self.pair_id)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Claims:
+    """Occurrences of one image, the first by rank, and how many there are in truth."""
+
+    count: int
+    rows: tuple[tuple[Judged, Image], ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageCase:
+    """One image that arrived, its facts (without the thumbnail) and its texts."""
+
+    facts: ImageFacts
+    outcome: str                   # ALIVE, or why the image itself was rejected
+    texts: tuple[Text, ...]        # by rank
+    claims: Claims
+
+    def alive(self) -> list[Text]:
+        """Returns the texts that are still in the running, best first."""
+        return [text for text in self.texts if text.outcome == ALIVE]
+
+
+def claim_rank(claim: tuple[Judged, Image]) -> tuple[int, int, str]:
+    """Returns the order in which occurrences of one image are kept: strongest text, main part, then by id."""
+    row, _ = claim
+    best = min((source_rank(caption.source) for caption in row.captions if not caption.reason), default=99)
+    return (best, 0 if row.in_main else 1, row.occurrence)
+
+
+def pair_id(image: str, identity: str) -> str:
+    """Returns 32 hex digits of sha256(image sha256 or URL, normalised caption)."""
+    return hashlib.sha256(f"{image}\n{identity}".encode()).hexdigest()[:32]
+
+
+def distinct_texts(image: str, claims: Iterable[tuple[Judged, Image]]) -> list[Text]:
+    """Returns each distinct normalised caption once, with the best occurrence that carries it, unscored."""
+    best: dict[str, tuple[tuple[int, int, str, str], Text]] = {}
+    for row, arrived in claims:
+        for caption in row.captions:
+            if caption.reason:
+                continue
+            identity = normalise_caption(caption.text)
+            rank = (source_rank(caption.source), 0 if row.in_main else 1, row.occurrence, caption.text)
+            if identity not in best or rank < best[identity][0]:
+                best[identity] = (rank, Text(pair_id(image, identity), identity, caption, row, arrived, 0.0, ALIVE))
+    return [best[identity][1] for identity in sorted(best)]
+
+
+def unarrived_reason(row: Judged, image: Image | None) -> str:
+    """Returns why an occurrence has no image, "" when it has one."""
+    if image is None:
+        return "not_arrived_not_fetched"
+    if image.outcome != "ok":
+        return f"not_arrived_{image.outcome}"
+    return "not_permitted" if DENY in (image.permission, row.permission) else ""
+
+
+def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list[Pair]:
+    """Returns the pairs of an image URL that never arrived."""
+    listed = sorted(claims, key=claim_rank)
+    url = listed[0][0].image_url
+    texts = distinct_texts(url, listed)
+    return [pair_of(dataclasses.replace(text, outcome=reason), None) for text in texts]
+
+
+def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, min_score: float, scorer: PairScorer) -> ImageCase:
+    """Returns the case of an image: its own verdict, and its texts scored; a rejected image's texts carry its reason."""
+    facts = dataclasses.replace(facts, thumbnail=b"")
+    texts = distinct_texts(facts.sha256, claims.rows)
+    reason = reject_image(facts, rules)
+    if reason is not None:
+        return ImageCase(facts, reason, tuple(dataclasses.replace(text, outcome=reason) for text in texts), claims)
+    scores = scorer.score(facts, [(text.row, text.caption) for text in texts])
+    scored = [dataclasses.replace(text, score=score, outcome=ALIVE if score >= min_score else "low_score")
+              for text, score in zip(texts, scores, strict=True)]
+    return ImageCase(facts, ALIVE, tuple(sorted(scored, key=lambda text: text.rank)), claims)
+
+
+def shared_captions(case: ImageCase) -> list[tuple[str, str]]:
+    """Returns (normalised caption, image identity) of the texts in the running.
+
+    The identity is the perceptual hash: copies of one picture count once, for they are one image with one description.
+    """
+    return [(text.identity, case.facts.perceptual_hash) for text in case.alive()]
+
+
+def ban(case: ImageCase, banned: frozenset[str] | set[str]) -> ImageCase:
+    """Returns the case with every text that too many images share rejected."""
+    texts = tuple(dataclasses.replace(text, outcome="shared_caption")
+                  if text.outcome == ALIVE and text.identity in banned else text for text in case.texts)
+    return dataclasses.replace(case, texts=texts)
+
+
+def card_of(case: ImageCase) -> Card | None:
+    """Returns what the near-duplicate rule compares, None for an image that is out already."""
+    alive = case.alive()
+    if not alive:
+        return None
+    facts = case.facts
+    return Card(facts.sha256, alive[0].score, facts.width * facts.height, facts.perceptual_hash, facts.difference_hash,
+                facts.width / facts.height)
+
+
+def pair_of(text: Text, facts: ImageFacts | None, outcome: str | None = None) -> Pair:
+    """Returns the pair's row; without facts the image never arrived."""
+    return Pair(
+        pair_id=pair_id(facts.sha256 if facts else text.row.image_url, text.identity),
+        image_sha256=facts.sha256 if facts else "", image_url=text.row.image_url, page_url=text.row.page_url,
+        occurrence=text.row.occurrence, source=text.caption.source, caption=text.caption.text, raw=text.caption.raw,
+        score=text.score, outcome=text.outcome if outcome is None else outcome,
+        width=facts.width if facts else text.image.width, height=facts.height if facts else text.image.height,
+        thumbnail=b"")
+
+
+def scored_texts(texts: Sequence[Text]) -> tuple[ScoredText, ...]:
+    """Returns texts as the sample stores them."""
+    return tuple(ScoredText(text.caption.source, text.caption.text, text.score) for text in texts)

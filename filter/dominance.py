@@ -1,0 +1,67 @@
+"""Is an image what its page is about?  The paper's dominant-image detector (section 1.1), as rules on one occurrence."""
+from __future__ import annotations
+
+import dataclasses
+import posixpath
+import re
+from urllib.parse import unquote, urlsplit
+
+from crawl.records import ALLOW, UNKNOWN, Candidate
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DominanceRules:
+    """The limits of `reject_occurrence`."""
+
+    max_repeats_on_page: int = 3         # the same URL more often on one page is a bullet or an icon
+    min_declared_side: int = 100         # px; a thumbnail may link a larger file, an icon does not
+    max_declared_aspect: float = 4.0     # longer to shorter declared side: banners and rules
+    permissions: tuple[str, ...] = (ALLOW, UNKNOWN)   # ("allow",) is the strict policy
+
+
+_FURNITURE = re.compile(
+    r"(?:^|[^a-z])(?:sprites?|icons?|ico|favicon|logos?|pixel|banners?|spacer|blank|bullet|badges?|buttons?|btn|avatar|"
+    r"gravatar|emoji|smiley|spinner|loading|loader|placeholder|transparent|tracking|tracker|beacon|1x1|arrow|nav|rss|"
+    r"captcha|adserver|doubleclick|clear)(?:[^a-z]|$)")
+_ADVERTISING_HOST = re.compile(r"(?:^|\.)(?:ads?|adserver|pixel|track(?:er|ing)?|analytics|stats|beacon)\d*\.")
+_VECTOR_OR_ICON = (".svg", ".svgz", ".ico", ".cur")
+
+
+def reject_occurrence(candidate: Candidate, rules: DominanceRules) -> str | None:
+    """Returns why an occurrence is not worth a download, or None; `is_aside` needs its page and is asked later."""
+    if candidate.permission not in rules.permissions:
+        return "not_permitted"
+    reason = reject_url(candidate.image_url)
+    if reason:
+        return reason
+    if candidate.repeats_on_page > rules.max_repeats_on_page:
+        return "repeated_on_page"
+    sides = [side for side in (candidate.declared_width, candidate.declared_height) if side > 0]
+    if sides and min(sides) < rules.min_declared_side:
+        return "declared_too_small"
+    if len(sides) == 2 and max(sides) > rules.max_declared_aspect * min(sides):
+        return "declared_too_narrow"
+    return None
+
+
+def reject_url(url: str) -> str | None:
+    """Returns why a URL alone says that the image is page furniture, or None.
+
+    >>> reject_url("https://a.example/img/site-logo.png"), reject_url("https://a.example/silicon/iconic-view.jpg")
+    ('boilerplate_url', None)
+    """
+    parts = urlsplit(url)
+    path = unquote(parts.path).lower()
+    if posixpath.splitext(path)[1] in _VECTOR_OR_ICON:
+        return "vector_or_icon_url"
+    if _FURNITURE.search(path) or _ADVERTISING_HOST.search((parts.hostname or "").lower()):
+        return "boilerplate_url"
+    return None
+
+
+def is_aside(in_main: bool, found_in: str, page_has_main_image: bool) -> bool:
+    """Returns whether an occurrence stands in nav, header, footer or aside while others stand in the main part.
+
+    An image that the page names in its head (og:image) is about the page wherever it stands.
+    """
+    return not in_main and page_has_main_image and not found_in.startswith(("og:", "twitter:", "link", "meta", "json"))

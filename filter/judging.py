@@ -1,0 +1,90 @@
+"""One candidate row -> one judged row: permission, page language, dominance, then every text of it."""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from crawl.records import Candidate
+from filter.captions import CaptionRules, read_caption
+from filter.dominance import DominanceRules, is_aside, reject_occurrence
+from filter.language import UNDETERMINED, caption_language, page_language
+from filter.records import Caption, Judged
+
+FETCH = "fetch"
+# Strongest first: the first text's reason names the row's outcome when none survives, and it breaks ties of scores.
+SOURCES = ("figcaption", "alt", "table", "title", "aria_label", "og_description", "surrounding", "heading", "page_title")
+# Said of the picture itself; the others are near it.  alt="" says that the picture is decoration.
+_OWN_SOURCES = ("figcaption", "alt", "title", "aria_label")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class JudgeConfig:
+    """Settings of the stage judge."""
+
+    captions: CaptionRules = CaptionRules()
+    dominance: DominanceRules = DominanceRules()
+    language: str = "en"                 # ISO 639-1; pages and captions in others are dropped (paper section 1.1)
+    lid_path: str = ""                   # fastText lid.176; empty: frequent words (filter/language.py)
+    buckets: int = 4                     # files of each table
+
+
+def source_rank(source: str) -> int:
+    """Returns a source's place in SOURCES, the last place for an unknown one."""
+    return SOURCES.index(source) if source in SOURCES else len(SOURCES)
+
+
+def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
+    """Returns the judged row of a candidate; outcome `fetch` may still become `not_fetched_not_in_main`."""
+    language = page_language(candidate.page_text, candidate.html_lang, config.lid_path)
+    captions = tuple(_read(text.source, text.text, language, config)
+                     for text in sorted(candidate.texts, key=lambda text: (source_rank(text.source), text.text)))
+    reason = reject_occurrence(candidate, config.dominance)
+    if reason is None:
+        reason = _reject_page(language, captions, config) or _reject_texts(candidate, captions)
+    return Judged(
+        occurrence=candidate.occurrence, image_key=candidate.image_key, image_url=candidate.image_url,
+        page_key=candidate.page_key, page_url=candidate.page_url,
+        outcome=f"not_fetched_{reason}" if reason else FETCH, captions=captions, page_language=language,
+        ordinal=candidate.ordinal, images_on_page=candidate.images_on_page, in_main=candidate.in_main,
+        permission=candidate.permission, signals=candidate.signals, page_record_id=candidate.page_record_id,
+        page_sha256=candidate.page_sha256, page_fetched_at=candidate.page_fetched_at,
+        page_title=candidate.page_title, found_in=candidate.found_in)
+
+
+def _read(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
+    text, reason = read_caption(source, raw, config.captions)
+    if not reason:
+        language = caption_language(text, config.lid_path)
+        if language != config.language and not (language == UNDETERMINED and page == config.language):
+            reason = "other_language"
+    return Caption(source=source, raw=raw, text=text, reason=reason)
+
+
+def _reject_page(language: str, captions: Iterable[Caption], config: JudgeConfig) -> str | None:
+    """A page whose language nothing tells is let pass when a caption on it is in the language that is wanted."""
+    if language == config.language:
+        return None
+    if language == UNDETERMINED and any(not caption.reason for caption in captions):
+        return None
+    return "page_language"
+
+
+def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...]) -> str | None:
+    if not captions:
+        return "no_text"
+    passed = [caption for caption in captions if not caption.reason]
+    if not passed:
+        return captions[0].reason
+    decorative = candidate.alt_present and not any(text.source == "alt" and text.text.strip()
+                                                   for text in candidate.texts)
+    if decorative and not any(caption.source in _OWN_SOURCES for caption in passed):
+        return "decorative"
+    return None
+
+
+def settle_page(rows: Iterable[Judged]) -> list[Judged]:
+    """Returns the judged rows of one page, those beside the main part rejected where the main part has an image."""
+    listed = sorted(rows, key=lambda row: (row.ordinal, row.occurrence))
+    has_main = any(row.outcome == FETCH and row.in_main for row in listed)
+    return [dataclasses.replace(row, outcome="not_fetched_not_in_main")
+            if row.outcome == FETCH and is_aside(row.in_main, row.found_in, has_main) else row for row in listed]

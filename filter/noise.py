@@ -1,0 +1,144 @@
+"""Words and spans that web pages put around captions: data for filter/captions.py."""
+from __future__ import annotations
+
+import re
+
+_SUFFIX = r"(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|ico|heic|pdf|php|html?)"
+URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+|\b[a-z0-9\-]+\.(?:com|org|net|io|co\.uk)(?:/[^\s<>\"']*)?\b",
+                 re.IGNORECASE)
+EMAIL = re.compile(r"\b[\w.+\-]{1,64}@[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,4}\b", re.IGNORECASE)
+PHONE = re.compile(r"(?<![\w.])\+?\(?\d{2,4}\)?(?:[\s.\-/]?\(?\d{2,4}\)?){2,4}(?![\w.])")
+CONTACT_WORDS = frozenset("call phone tel telephone mobile fax contact whatsapp sms dial cell".split())
+FILE_NAME = re.compile(rf"\b[\w\-%.()]+\.{_SUFFIX}\b", re.IGNORECASE)
+# The whole text is a file's name, a camera's number or a slug: IMG_2034, DSC-0041.JPG, red_car-2.
+WHOLE_FILE_NAME = re.compile(
+    rf"^(?:[\w\-%.() /\\]*\.{_SUFFIX}|(?:img|dsc[nf]?|dcim|pict?|image|photo|p|mvi|screen[ _\-]?shot|scan|untitled)"
+    r"[ _\-]*\d[\w \-:.]*|[a-z0-9]+(?:_[a-z0-9]+)+|[a-z]+(?:-[a-z0-9]+){2,}|[0-9a-f\-]{12,}|\d[\d_\- x.]*)$",
+    re.IGNORECASE)
+
+_FLAGS = re.IGNORECASE
+_BY = r"(?:photo(?:graph(?:y|ed|s)?|s)?|image|picture|illustration|drawing|drawn|shot|art(?:work)?|graphic)s?"
+_NAME = r"[A-Z][\w.'\-]*(?:\s+(?:of|the|and|&|de|van|von|[A-Z][\w.'\-]*)){0,5}"
+CUT_SPANS = tuple(re.compile(pattern, flags) for pattern, flags in (
+    # Whose picture it is.  A name is words that begin with a capital, so the sentence after it survives.
+    (rf"[(\[]?\b(?i:{_BY}\s+(?:by|courtesy(?:\s+of)?|credits?|source)|credits?\s*:|source\s*:|courtesy\s+of|"
+     rf"via\s*:|photographer\s*:|photo\s*:|image\s*:|picture\s*:)\s*:?\s*[@©]?\s*{_NAME}"
+     rf"(?:\s*/\s*{_NAME})*[)\]]?\.?", 0),
+    (r"[(\[]?(?:©|\(c\)|&copy;|\bcopyright\b)\s*(?:©|\(c\))?\s*(?:\d{4}(?:\s*[\-–]\s*\d{4})?)?"
+     r"[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
+    (r"\ball rights reserved\b\.?", _FLAGS),
+    # What to do with it.
+    (r"[(\[]?\b(?:please\s+)?(?:click|tap)(?:\s+(?:on\s+)?(?:the\s+|this\s+)?(?:here|image|photo|picture|thumbnail|"
+     r"to|for|through))+[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
+    (r"[(\[]?\b(?:enlarge|view|see|open|show)\s+(?:this\s+|the\s+)?(?:larger?|full(?:[ \-]size)?|bigger|original|"
+     r"high[ \-]res(?:olution)?|image|photo|picture)(?:\s+(?:image|photo|picture|version|size|resolution|in\s+\w+|"
+     r"full\s+size|gallery))*[)\]]?\.?", _FLAGS),
+    (r"[(\[]?\b(?:opens?|open)\s+(?:link\s+)?in\s+(?:a\s+)?new\s+(?:tab|window)[)\]]?\.?", _FLAGS),
+    (r"\b(?:read|learn|see|find out|show)\s+more\b[^\w]*$", _FLAGS),
+    (r"\b(?:buy|order|shop|subscribe|download|sign\s+up|book|call)\s+(?:it\s+)?(?:now|today|online|here)\b[.!]*", _FLAGS),
+    (r"\badd\s+to\s+(?:cart|basket|bag|wish\s?list|favou?rites)\b[.!]*", _FLAGS),
+    (r"\b(?:pin|share|save|like|tweet)\s+(?:it|this)(?:\s+(?:on|to|with)\s+\w+)?\b[.!]*", _FLAGS),
+    (r"[|,\-–:(]*\s*\b(?:royalty[ \-]free\s+)?(?:free\s+)?stock\s+(?:photo(?:graph(?:y)?)?|image|picture|vector|"
+     r"illustration|footage|video)s?\b\s*\)?(?:[#:]?\s*\d+)?", _FLAGS),
+    (r"\broyalty[ \-]free\b(?:\s+(?:photo|image|picture|vector)s?)?", _FLAGS),
+    (r"\b(?:free\s+)?(?:hd\s+)?(?:wallpapers?|desktop backgrounds?|clip\s?art)\s*(?:download|hd|free)?\b\s*$", _FLAGS),
+    (r"[(\[]?\b\d{2,5}\s*[x×]\s*\d{2,5}(?:\s*(?:px|pixels))?[)\]]?", _FLAGS),
+    (r"[(\[]\s*(?:image|photo|picture|illustration|thumbnail|video|gallery|\d+ of \d+)\s*[)\]]", _FLAGS),
+    (r"^\s*(?:thumbnail|preview|featured image|hero image|cover image|post image|profile picture)\s*[:\-–]\s*", _FLAGS),
+))
+
+# Whole texts, normalised (filter.captions.normalise_caption).
+BOILERPLATE = frozenset(line.strip() for line in """
+image
+photo
+picture
+logo
+icon
+banner
+avatar
+thumbnail
+placeholder
+untitled
+image placeholder
+placeholder image
+no image
+no image available
+image not available
+image not found
+image unavailable
+image coming soon
+image removed
+this image has been removed
+image may contain
+loading
+loading image
+please wait
+advertisement
+sponsored content
+sponsored link
+profile picture
+user avatar
+null
+undefined
+none
+image description
+description of image
+image alt text
+alt text
+alt text here
+your image here
+insert image here
+featured image
+hero image
+header image
+background image
+cover image
+main image
+product image
+product photo
+company logo
+site logo
+our logo
+school logo
+back to top
+skip to content
+skip to main content
+play video
+video thumbnail
+share on facebook
+share on twitter
+follow us on twitter
+follow us on facebook
+like us on facebook
+opens in new window
+captcha image
+valid xhtml 1 0
+valid html
+valid css
+creative commons license
+powered by wordpress
+lorem ipsum dolor sit amet
+illustration
+frontispiece
+title page
+front cover
+back cover
+book cover
+decoration
+decorative image
+decorative border
+ornament
+divider
+spacer
+border
+bullet
+arrow
+""".splitlines() if line.strip())
+
+MENU_WORDS = frozenset("""home about contact login logout signin signup register search menu navigation shop cart checkout
+account faq sitemap blog news archive archives categories category tags next previous prev back help support terms privacy
+policy cookies careers press subscribe newsletter rss feed facebook twitter instagram youtube linkedin pinterest""".split())
+
+SPAM = frozenset("""viagra cialis casino casinos porn porno xxx sex sexy nude naked escorts milf hentai poker jackpot
+betting payday loan loans forex bitcoin crypto cheap cheapest discount discounts coupon coupons promo replica wholesale
+clearance deals freebies pills weightloss seo backlinks torrent warez keygen""".split())

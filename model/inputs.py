@@ -1,0 +1,117 @@
+"""What the model eats: sequences of regions and word pieces laid end to end, without padding between them.
+
+One sequence (paper, section 2.3; either half may be absent):
+
+    tokens   : [CLS]  r0 r1 ... rn  [SEP]  w0 w1 ... wm  [SEP]
+    segment  :   A    A  A  ... A     A    B  B  ... B     B
+    position :   0    1  1  ... 1     2    3  4  ...      m+4
+
+An image-only sequence stops after the first [SEP]; a text-only one is [CLS] w0 ... wm [SEP] with the same positions.
+
+Letters, here and everywhere in model/ and train/:
+
+    T  tokens of all sequences       S  sequences            D  model width
+    W  word tokens: [CLS], [SEP] and word pieces             V  vocabulary
+    R  regions in sequences          U  distinct regions     F  values of a region's feature
+    M  masked word pieces            N  masked regions       C  region classes
+    K  pairs of the contrastive loss
+
+A pack has fixed capacities for all of them, so its shapes never change; what is not used carries weight 0 (or is never
+pointed at).  `cropped()` cuts the unused rest off where shapes may change (CPU).
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+REGION_POSITION = 1      # all regions share one dummy position (section 2.3)
+IMAGE_SEPARATOR_POSITION = 2
+FIRST_WORD_POSITION = 3
+SEGMENT_IMAGE, SEGMENT_TEXT = 0, 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pack:
+    """One batch for one forward."""
+
+    # the token stream: token t is row `token_source[t]` of cat([word embeddings W, region embeddings R])
+    token_source: Tensor           # [T] i64
+    cu_seqlens: Tensor             # [S+X+1] i32, starts of sequences; X more sequences tile the unused tokens, so that
+                                   #   every token lies in one (X = ceil(T / max_tokens); 0 once cropped)
+    first_tokens: Tensor           # [S] i64, where the [CLS] of a sequence stands in the stream
+
+    # words
+    word_ids: Tensor               # [W] i64, after masking
+    word_positions: Tensor         # [W] i64
+    word_segments: Tensor          # [W] i64
+
+    # regions: distinct ones once, however many sequences show them
+    features: Tensor               # [U, F] u8, never masked: value = (u8 - zero) * scale
+    scale: Tensor                  # [U] f32
+    zero: Tensor                   # [U] f32
+    geometry: Tensor               # [U, 5] f32: x1, y1, x2, y2, area, all in [0, 1] (section 2.5)
+    classes: Tensor                # [U] i64 in [0, C)
+    region_rows: Tensor            # [R] i64 in [0, U)
+    region_visible: Tensor         # [R] f32, 0 where the feature is hidden from the model (section 3.2: zeroed)
+
+    # what the masked losses predict
+    masked_word_tokens: Tensor     # [M] i64, place in the stream
+    masked_word_targets: Tensor    # [M] i64, the id that stood there
+    masked_word_sequences: Tensor  # [M] i64, for the gate on matched pairs (section 3.5)
+    masked_word_weights: Tensor    # [M] f32, 1 or 0 (unused)
+    masked_region_tokens: Tensor   # [N] i64
+    masked_region_rows: Tensor     # [N] i64 in [0, U): targets are read from the unmasked features and classes
+    masked_region_sequences: Tensor  # [N] i64
+    masked_region_weights: Tensor  # [N] f32
+
+    # labels of sequences
+    matched: Tensor                # [S] f32, 1 where caption and image belong together
+    itm_weights: Tensor            # [S] f32, 1 where the sequence has both halves and a label
+
+    # contrastive pairs: sequence numbers of the image-only and the text-only sequence of the same sample
+    contrast_images: Tensor        # [K] i64
+    contrast_texts: Tensor         # [K] i64
+    contrast_weights: Tensor       # [K] f32
+    contrast_ids: Tensor           # [K, 3] i64: image, perceptual group and caption hash; equal ones are no negatives
+
+    # known on the host
+    tokens: int                    # used of T
+    sequences: int                 # used of S
+    words: int                     # used of W
+    regions: int                   # used of R
+    distinct: int                  # used of U
+    masked_words: int              # used of M
+    masked_regions: int            # used of N
+    contrasts: int                 # used of K
+    longest: int                   # tokens of the longest sequence, or the constant cap of the packs
+
+    def to(self, device: torch.device) -> Pack:
+        """Returns the pack on another device; pinned memory is copied without waiting."""
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True)
+                 for field in dataclasses.fields(self) if isinstance(getattr(self, field.name), Tensor)}
+        return dataclasses.replace(self, **moved)
+
+    def cropped(self) -> Pack:
+        """Returns views without the unused rest of every capacity: the same losses for less work."""
+        sizes = {"token_source": self.tokens, "cu_seqlens": self.sequences + 1, "contrast_ids": self.contrasts}
+        for names, size in _GROUPS.items():
+            sizes |= dict.fromkeys(names.split(), getattr(self, size))
+        cut = {name: getattr(self, name)[:size] for name, size in sizes.items()}
+        unused = len(self.word_ids) - self.words          # region embeddings now follow fewer word embeddings
+        source = cut["token_source"]
+        cut["token_source"] = source - unused * (source >= len(self.word_ids))
+        lengths = cut["cu_seqlens"].diff()
+        return dataclasses.replace(self, longest=int(lengths.max()) if self.sequences else 0, **cut)
+
+
+_GROUPS = {
+    "first_tokens matched itm_weights": "sequences",
+    "word_ids word_positions word_segments": "words",
+    "features scale zero geometry classes": "distinct",
+    "region_rows region_visible": "regions",
+    "masked_word_tokens masked_word_targets masked_word_sequences masked_word_weights": "masked_words",
+    "masked_region_tokens masked_region_rows masked_region_sequences masked_region_weights": "masked_regions",
+    "contrast_images contrast_texts contrast_weights": "contrasts",
+}

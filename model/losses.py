@@ -1,0 +1,101 @@
+"""The losses: MLM, MOC, MRFR and ITM as the paper's section 3, and the contrastive one of the align stage.
+
+Each is a mean over what it covers, 0 where it covers nothing.  The masked losses count on matched pairs only: the
+paper's "conditional mask" (section 3.5).
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from model.imagebert import Outputs
+from model.inputs import Pack
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LossWeights:
+    """Factors of the sum; the paper says nothing of them, equal is the default (section 3.6)."""
+
+    mlm: float = 1.0
+    moc: float = 1.0
+    mrfr: float = 1.0              # of the mean square over F, not the raw sum
+    itm: float = 1.0
+    contrastive: float = 0.0       # not in the paper
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if getattr(self, field.name) < 0:
+                raise ValueError(f"the weight of {field.name} is {getattr(self, field.name)}; it must be 0 or more")
+
+
+LOSSES = tuple(field.name for field in dataclasses.fields(LossWeights))
+
+
+def losses_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
+    """Returns every loss by name, each a scalar; `contrastive` is 0 for a model without projections."""
+    zero = outputs.itm_logits.float().sum() * 0
+    contrastive = contrastive_loss(outputs, pack) if outputs.contrast_images is not None else zero
+    return {"mlm": mlm_loss(outputs, pack), "moc": moc_loss(outputs, pack), "mrfr": mrfr_loss(outputs, pack),
+            "itm": itm_loss(outputs, pack), "contrastive": contrastive}
+
+
+def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
+    """Returns what is minimised; a loss of weight 0 stays in the graph, so that every parameter has a gradient."""
+    return torch.stack([losses[name] * getattr(weights, name) for name in LOSSES]).sum()
+
+
+def mlm_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean cross-entropy of masked word pieces of matched pairs, in nats (section 3.1)."""
+    each_M = F.cross_entropy(outputs.mlm_logits.float(), pack.masked_word_targets, reduction="none")
+    return _mean(each_M, pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
+
+
+def moc_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean cross-entropy of masked regions' classes, in nats (section 3.2, its sign corrected)."""
+    targets_N = pack.classes[pack.masked_region_rows]
+    each_N = F.cross_entropy(outputs.moc_logits.float(), targets_N, reduction="none")
+    return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+
+
+def mrfr_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean square error per feature value of masked regions, in the features' unit (section 3.3)."""
+    each_N = (outputs.mrfr_features.float() - region_targets(pack)).square().mean(dim=-1)
+    return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+
+
+def region_targets(pack: Pack) -> Tensor:
+    """Returns the unmasked features of the masked regions, dequantised, [N, F] f32."""
+    rows = pack.masked_region_rows
+    return (pack.features[rows].float() - pack.zero[rows, None]) * pack.scale[rows, None]
+
+
+def itm_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean binary cross-entropy of labelled pairs, in nats (section 3.4)."""
+    each_S = F.binary_cross_entropy_with_logits(outputs.itm_logits.float(), pack.matched, reduction="none")
+    return _mean(each_S, pack.itm_weights)
+
+
+def contrastive_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean of the two InfoNCE losses inside the pack, in nats (ALBEF; CLIP).
+
+    Pairs that share the image, its near-duplicate group or the caption are no negatives of each other.
+    """
+    if outputs.contrast_images is None or outputs.contrast_texts is None or outputs.contrast_scale is None:
+        raise ValueError("this model has no contrastive projections (contrastive_dim is 0)")
+    scores_KK = outputs.contrast_scale.float() * outputs.contrast_images.float() @ outputs.contrast_texts.float().T
+    ids = pack.contrast_ids
+    same_KK = (ids[:, None, :] == ids[None, :, :]).any(dim=-1)
+    same_KK.fill_diagonal_(False)
+    unused_K = pack.contrast_weights == 0
+    scores_KK = scores_KK.masked_fill(same_KK | (unused_K[:, None] ^ unused_K[None, :]), -1e4)
+    truth_K = torch.arange(len(ids), device=ids.device)
+    each_K = (F.cross_entropy(scores_KK, truth_K, reduction="none")
+              + F.cross_entropy(scores_KK.T, truth_K, reduction="none")) / 2
+    return _mean(each_K, pack.contrast_weights)
+
+
+def _mean(values: Tensor, weights: Tensor) -> Tensor:
+    return (values * weights).sum() / weights.sum().clamp(min=1)

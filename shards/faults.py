@@ -1,0 +1,133 @@
+"""What can be wrong with one sample: its members, its row in the index, its regions."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import warnings
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from shards.manifest import ShardFile, ShardSet
+from shards.regions import unpack
+from shards.sample import is_key, key_of, parse_sample_json, sample_json
+from shards.tarwalk import Member
+from shards.tokens import CaptionTokenizer
+
+PILLOW_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong."""
+
+    shard: str                     # file, relative to the shards folder
+    key: str                       # "" where it is about the file
+    offset: int                    # byte in that file, -1 where it is about the whole
+    what: str
+
+    def __str__(self) -> str:
+        """Returns one line that names the place and the fault."""
+        place = f" {self.key}" if self.key else ""
+        return f"{self.shard}{place}{f' at byte {self.offset}' if self.offset >= 0 else ''}: {self.what}"
+
+
+def of_sample(shard: ShardFile, key: str, image: Member, caption: Member, provenance: Member) -> Iterator[Fault]:
+    """Yields what is wrong with the three members of a sample, each alone and against each other."""
+    def fault(member: Member, what: str) -> Fault:
+        return Fault(shard.name, key, member.offset, what)
+
+    if not is_key(key):
+        yield fault(image, f"the key {key!r} is not 32 hex digits")
+    sha256 = hashlib.sha256(image.data).hexdigest()
+    if key != key_of(sha256):
+        yield fault(image, f"the image's sha256 begins {sha256[:12]}, so this is not its key")
+    size, wrong = _decoded(image.data, shard.ext)
+    if wrong:
+        yield fault(image, wrong)
+    try:
+        text = caption.data.decode()
+    except UnicodeDecodeError as error:
+        text = ""
+        yield fault(caption, f"the caption is not UTF-8 ({error.reason} at {error.start})")
+    try:
+        values = parse_sample_json(provenance.data)
+        if sample_json(values) != provenance.data:
+            yield fault(provenance, "KEY.json is not written as the contract has it (order of fields, white space)")
+    except ValueError as error:
+        yield fault(provenance, str(error))
+        return
+    facts: tuple[tuple[str, Any], ...] = (
+        ("key", key), ("caption", text), ("sha256", sha256), ("num_bytes", len(image.data)), ("format", shard.ext),
+        ("split", shard.split), *((("width", size[0]), ("height", size[1])) if size else ()))
+    for name, found in facts:
+        if values[name] != found:
+            yield fault(provenance, f"KEY.json says {name} {values[name]!r}, the shard has {found!r}")
+
+
+def _decoded(data: bytes, ext: str) -> tuple[tuple[int, int] | None, str]:
+    """Returns width and height after orientation, and what is wrong with the image ("" when nothing is)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")                 # Pillow warns of odd EXIF; the pixels are what counts
+            with Image.open(io.BytesIO(data), formats=list(PILLOW_FORMATS.values())) as image:
+                image.load()
+                if image.format != PILLOW_FORMATS[ext]:
+                    return None, f"the image is {image.format}, in a shard of {ext}"
+                return ImageOps.exif_transpose(image).size, ""
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return None, f"the image does not decode ({error})"
+
+
+def of_index_row(file: str, entry: np.void | None, key: str, triple: list[Member],
+                 tokenizer: CaptionTokenizer | None) -> Iterator[Fault]:
+    """Yields where a row of the index `file` (None: there is no row) differs from the sample in the tar."""
+    if entry is None:
+        yield Fault(file, key, -1, "has no row for this sample of the tar")
+        return
+    for name, member in zip(("image", "txt", "json"), triple, strict=True):
+        yield from of_place(file, key, entry, name, member)
+    facts = [("image_hash", int(hashlib.sha256(triple[0].data).hexdigest()[:16], 16))]
+    if tokenizer is not None:
+        ids, cut = tokenizer.encode(triple[1].data.decode(errors="replace"))
+        facts += [("num_tokens", len(ids)), ("num_cut", min(cut, 65535))]
+    try:
+        values = parse_sample_json(triple[2].data)
+        facts += [(name, int(values[name], 16)) for name in ("group_hash", "caption_hash")]
+    except (ValueError, KeyError, TypeError):
+        pass                                                # the sample itself has this fault already
+    for name, found in facts:
+        if int(entry[name]) != found:
+            yield Fault(file, key, -1, f"{name} is {int(entry[name])}, the sample has {found}")
+
+
+def of_place(file: str, key: str, entry: np.void, name: str, member: Member) -> Iterator[Fault]:
+    """Yields a fault where an index row's offset, size or checksum of a member is not the tar's."""
+    for what, found in (("offset", member.offset), ("size", len(member.data)), ("crc", zlib.crc32(member.data))):
+        if int(entry[f"{name}_{what}"]) != found:
+            yield Fault(file, key, -1, f"{name}_{what} is {int(entry[f'{name}_{what}'])}, in the tar {found}")
+
+
+def of_regions(shard: ShardFile, known: ShardSet, entry: np.void | None, key: str, member: Member) -> Iterator[Fault]:
+    """Yields what is wrong with an image's regions, against the manifest and against the index row."""
+    if entry is not None:
+        yield from of_place(shard.index, key, entry, "regions", member)
+    try:
+        regions = unpack(member.data)
+    except ValueError as error:
+        yield Fault(shard.regions, key, member.offset, str(error))
+        return
+    if regions.feature_dim != known.feature_dim:
+        yield Fault(shard.regions, key, member.offset,
+                    f"features have {regions.feature_dim} values, the manifest says {known.feature_dim}")
+    if len(regions) > known.max_regions:
+        yield Fault(shard.regions, key, member.offset,
+                    f"{len(regions)} regions, the manifest says at most {known.max_regions}")
+    if len(regions) and (regions.cls.min() < 0 or regions.cls.max() >= known.num_classes):
+        yield Fault(shard.regions, key, member.offset, f"a class lies outside 0..{known.num_classes - 1}")
+    if entry is not None and int(entry["num_regions"]) != len(regions):
+        yield Fault(shard.index, key, -1, f"num_regions is {int(entry['num_regions'])}, the tar has {len(regions)}")

@@ -1,0 +1,189 @@
+"""Looks into finished shards: counts of the set, a list of samples, one sample with all that is known of it."""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from crawl.errors import UsageError
+from shards.census import site_of
+from shards.index import load_index
+from shards.manifest import ShardFile, ShardSet
+from shards.reader import ShardReader
+from shards.regions import Regions
+
+_QUANTILES = (("least", 0), ("5 %", 5), ("median", 50), ("95 %", 95), ("most", 100))
+# Shorter beginnings of a key name too many samples.
+_MIN_PREFIX = 4
+_BOX_COLOURS = ("#e6550d", "#3182bd", "#31a354", "#756bb1", "#d6336c", "#b58900")
+
+
+def stats(shards: ShardSet) -> dict[str, Any]:
+    """Returns counts of a set as plain JSON values, from its manifest, its indexes and one column of its tables."""
+    indexes = [(shard, load_index(shards.path(shard.index))) for shard in shards.shards]
+    splits = {}
+    for split in sorted({shard.split for shard in shards.shards}):
+        splits[split] = _counts([pair for pair in indexes if pair[0].split == split])
+    return {
+        "directory": shards.directory, "manifest": shards.digest, "all": _counts(indexes), "splits": splits,
+        "regions": {"extractor": shards.extractor, "extractor_digest": shards.extractor_digest,
+                    "feature_dim": shards.feature_dim, "num_classes": shards.num_classes,
+                    "max_regions": shards.max_regions, "quantisation": shards.quantisation},
+        "tokenizer": {"vocab": shards.vocab, "digest": shards.tokenizer_digest}, "sites": _sites(shards)}
+
+
+def _counts(indexes: list[tuple[ShardFile, np.ndarray]]) -> dict[str, Any]:
+    def column(name: str) -> np.ndarray:
+        return np.concatenate([np.asarray(index[name]) for _, index in indexes] or [np.zeros(0, np.int64)])
+
+    return {
+        "shards": len(indexes), "samples": sum(len(index) for _, index in indexes),
+        "tar_bytes": sum(shard.bytes for shard, _ in indexes), "image_bytes": int(column("image_size").sum()),
+        "region_bytes": int(column("regions_size").sum()), "distinct_groups": len(np.unique(column("group_hash"))),
+        "distinct_captions": len(np.unique(column("caption_hash"))), "captions_cut": int((column("num_cut") > 0).sum()),
+        "word_pieces": _spread(column("num_tokens")), "caption_bytes": _spread(column("txt_size")),
+        "regions_an_image": _spread(column("num_regions")), "bytes_an_image": _spread(column("image_size"))}
+
+
+def _spread(values: np.ndarray) -> dict[str, float]:
+    """Returns mean and quantiles (lower value, so that they are values that occur)."""
+    if not len(values):
+        return {}
+    found = {name: int(np.percentile(values, share, method="lower")) for name, share in _QUANTILES}
+    return {"mean": round(float(values.mean()), 2), **found, "sum": int(values.sum())}
+
+
+def _sites(shards: ShardSet) -> dict[str, int]:
+    """Returns samples by site, most first."""
+    import pyarrow.parquet as pq  # only this needs the tables; the rest reads the indexes alone
+    counts: collections.Counter[str] = collections.Counter()
+    for shard in shards.shards:
+        if shard.table:
+            with pq.ParquetFile(shards.path(shard.table)) as file:
+                for batch in file.iter_batches(columns=["page_url"]):
+                    counts.update(map(site_of, batch.column(0).to_pylist()))
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Listed:
+    """One line of `ls`."""
+
+    key: str
+    shard: str
+    row: int
+    image_bytes: int
+    num_regions: int
+    num_tokens: int
+    caption: str
+
+
+def listed(shards: ShardSet, split: str = "", contains: str = "") -> Iterator[Listed]:
+    """Yields samples in shard order: of one split, with captions that contain some text in any case."""
+    wanted = contains.casefold()
+    for shard in shards.of_split(split) if split else shards.shards:
+        with ShardReader(shards.directory, shard) as reader:
+            for row in range(len(reader)):
+                caption = reader.caption(row)
+                if wanted in caption.casefold():
+                    entry = reader.index[row]
+                    yield Listed(reader.key(row), shard.name, row, int(entry["image_size"]), int(entry["num_regions"]),
+                                 int(entry["num_tokens"]), caption)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """A sample with the place it was found at."""
+
+    key: str
+    shard: ShardFile
+    row: int
+    image: bytes
+    caption: str
+    json: dict[str, Any]
+    regions: Regions | None
+
+
+def find(shards: ShardSet, key: str) -> Found:
+    """Returns the sample of a key or of an unambiguous beginning of one.
+
+    Raises UsageError when no sample has it, or several have.
+    """
+    if len(key) < _MIN_PREFIX:
+        raise UsageError(f"key {key!r} is too short; give at least {_MIN_PREFIX} of its characters "
+                         f"(`imagebert shards ls` lists keys)")
+    places = []
+    for shard in shards.shards:
+        keys = np.asarray(load_index(shards.path(shard.index))["key"])
+        places += [(shard, int(row)) for row in np.flatnonzero(np.char.startswith(keys, key.encode()))]
+    if not places:
+        raise UsageError(f"no sample with key {key!r} in {shards.directory}; `imagebert shards ls` lists keys")
+    if len(places) > 1:
+        raise UsageError(f"key {key!r} is the beginning of {len(places)} keys in {shards.directory}; give more of it")
+    shard, row = places[0]
+    with ShardReader(shards.directory, shard) as reader:
+        sample = reader.sample(row)
+    return Found(sample.key, shard, row, sample.image, sample.caption, sample.json, sample.regions)
+
+
+def described(found: Found) -> dict[str, Any]:
+    """Returns everything known of a sample as plain JSON values, regions with their boxes."""
+    regions = found.regions
+    boxes = [] if regions is None else [
+        {"box": [round(float(edge), 4) for edge in regions.box[place]], "cls": int(regions.cls[place]),
+         "conf": round(float(regions.conf[place]), 4)} for place in range(len(regions))]
+    return {"key": found.key, "shard": found.shard.name, "row": found.row, "caption": found.caption,
+            "provenance": found.json, "regions": boxes}
+
+
+def upright(image: bytes) -> Any:
+    """Returns the image as Pillow RGB pixels, turned as its EXIF orientation says.
+
+    Raises UsageError when it does not decode.
+    """
+    from PIL import Image, ImageOps
+    try:
+        with Image.open(io.BytesIO(image)) as opened:
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UsageError(f"the image does not decode ({error}); `imagebert shards validate` tells what is damaged") \
+            from error
+
+
+def with_boxes(image: bytes, regions: Regions) -> Any:
+    """Returns the upright image with a frame round each region and its class beside it."""
+    from PIL import ImageDraw
+    pixels = upright(image)
+    draw = ImageDraw.Draw(pixels)
+    width = max(2, max(pixels.size) // 300)
+    # The most confident last, so that it lies on top.
+    for place in reversed(range(len(regions))):
+        colour = _BOX_COLOURS[place % len(_BOX_COLOURS)]
+        left, top, right, bottom = (float(edge) for edge in regions.box[place])
+        corner = (left * (pixels.width - 1), top * (pixels.height - 1))
+        draw.rectangle((*corner, right * (pixels.width - 1), bottom * (pixels.height - 1)), outline=colour, width=width)
+        label = f"{int(regions.cls[place])}"
+        anchor = (corner[0] + width + 2, corner[1] + width)
+        draw.rectangle(draw.textbbox(anchor, label), fill=colour)
+        draw.text(anchor, label, fill="white")
+    return pixels
+
+
+def half_blocks(pixels: Any, columns: int = 72, rows: int = 24) -> Any:
+    """Returns a picture as rich Text: each character is two pixels, the upper half block over its background."""
+    from rich.style import Style
+    from rich.text import Text
+    scale = min(columns / pixels.width, 2 * rows / pixels.height)
+    width, height = max(1, round(pixels.width * scale)), max(2, round(pixels.height * scale / 2) * 2)
+    values = np.asarray(pixels.resize((width, height)))
+    text = Text(no_wrap=True)
+    for top in range(0, height, 2):
+        for left in range(width):
+            upper, lower = (f"rgb({','.join(map(str, values[line, left]))})" for line in (top, top + 1))
+            text.append("▀", Style.parse(f"{upper} on {lower}"))
+        text.append("\n")
+    return text

@@ -1,0 +1,118 @@
+"""What a finished shards stage says of itself, for readers: plain JSON, no table library."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from typing import Any
+
+from crawl.errors import UsageError
+
+MANIFEST = "manifest.json"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShardFile:
+    """One shard and the files beside it; names are relative to the shards folder."""
+
+    name: str                      # train/lait-jpg-000000.tar
+    split: str                     # train or test
+    ext: str                       # jpg, png, webp: the one image extension in it
+    samples: int
+    bytes: int                     # of the tar
+    sha256: str                    # of the tar
+    regions: str                   # train/lait-jpg-000000.regions.tar; "" when there are none
+    index: str                     # train/lait-jpg-000000.idx.npy
+    table: str                     # train/lait-jpg-000000.parquet
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ShardSet:
+    """A finished set of shards: what a trainer needs to know before it reads one."""
+
+    directory: str
+    digest: str                    # sha256 of manifest.json
+    shards: tuple[ShardFile, ...]  # sorted by name
+    feature_dim: int               # D of the regions
+    num_classes: int
+    max_regions: int               # the largest number of regions an image has
+    quantisation: str              # how features are stored: u8_scale (feat * scale), f16, ...
+    extractor: str
+    extractor_digest: str
+    codebook: str                  # file name, "" when the extractor has none
+    tokenizer_digest: str          # sha256 of the vocabulary
+    vocab: str                     # file name
+
+    def of_split(self, split: str) -> tuple[ShardFile, ...]:
+        """Returns the shards of train or test, sorted by name."""
+        return tuple(shard for shard in self.shards if shard.split == split)
+
+    def samples(self, split: str) -> int:
+        """Returns how many samples a split has."""
+        return sum(shard.samples for shard in self.of_split(split))
+
+    def path(self, name: str) -> str:
+        """Returns the full path of a file of the set."""
+        return os.path.join(self.directory, name)
+
+
+def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
+    """Returns the shards at a dataset root (with dataset.json), a shards folder or a manifest.json.
+
+    Raises UsageError when there are none, or when a file is missing or has another size than the manifest says
+    (`check_sizes=False` leaves that to the validator, which lists every fault).
+    """
+    directory = _directory(path)
+    file = os.path.join(directory, MANIFEST)
+    if not os.path.isfile(file):
+        raise UsageError(f"{path}: no {MANIFEST} in {directory}: the shards are not finished; run `imagebert dataset` "
+                         f"again to continue")
+    with open(file, "rb") as handle:
+        data = handle.read()
+    value = _parse(data, file)
+    if value.get("stage") != "shards":
+        raise UsageError(f"{file}: the manifest of stage {value.get('stage')!r}, not of shards; give the dataset's "
+                         f"root or its shards/ folder")
+    sizes = {entry["name"]: entry["bytes"] for entry in value["tables"]["shards"]}
+    for name, expected in sizes.items() if check_sizes else ():
+        _check_size(directory, name, expected)
+    extra = value["extra"]
+    shards = sorted((ShardFile(**shard) for shard in extra["shards"]), key=lambda shard: shard.name)
+    facts = {field.name: extra[field.name] for field in dataclasses.fields(ShardSet)
+             if field.name not in ("directory", "digest", "shards")}
+    return ShardSet(directory=directory, digest=hashlib.sha256(data).hexdigest(), shards=tuple(shards), **facts)
+
+
+def _directory(path: str) -> str:
+    if os.path.basename(path) == MANIFEST:
+        return os.path.dirname(path) or "."
+    pointer = os.path.join(path, "dataset.json")
+    if os.path.isfile(pointer):
+        with open(pointer, "rb") as handle:
+            stages = _parse(handle.read(), pointer)["stages"]
+        if "shards" not in stages:
+            raise UsageError(f"{path}: no shards here yet (only {', '.join(sorted(stages)) or 'nothing'}); run "
+                             f"`imagebert dataset --out {path}` to its end")
+        return os.path.join(path, stages["shards"])
+    if not os.path.isdir(path):
+        raise UsageError(f"{path}: no such folder; give a dataset's root, its shards/ folder or a {MANIFEST}")
+    return path
+
+
+def _parse(data: bytes, file: str) -> dict[str, Any]:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise UsageError(f"{file}: not JSON ({error}); copy it again") from error
+
+
+def _check_size(directory: str, name: str, expected: int) -> None:
+    file = os.path.join(directory, name)
+    if not os.path.isfile(file):
+        raise UsageError(f"{file}: missing; the manifest lists it with {expected} bytes; copy it again, or remove "
+                         f"{directory} and build the shards again")
+    found = os.path.getsize(file)
+    if found != expected:
+        raise UsageError(f"{file}: the manifest says {expected} bytes, found {found}; copy it again, or remove "
+                         f"{directory} and build the shards again")

@@ -1,0 +1,129 @@
+"""Reads samples of a shard by row, in any order and from any thread: one pread a member, checked by its crc."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import zlib
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from crawl.errors import UsageError
+from shards.index import load_index
+from shards.manifest import ShardFile, ShardSet
+from shards.regions import Regions, unpack
+from shards.sample import parse_sample_json
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredSample:
+    """One sample as it lies in a shard."""
+
+    key: str
+    image: bytes
+    caption: str
+    json: dict[str, Any]
+    regions: Regions | None        # None in a shard without regions
+
+
+class ShardReader:
+    """A shard opened for reading; rows are those of its index.
+
+    Safe to share between threads: reads carry their own offset.  Damage raises UsageError that names the shard, the
+    key and the offset.
+    """
+
+    def __init__(self, directory: str, shard: ShardFile) -> None:
+        self.shard = shard
+        self.index: np.ndarray = load_index(os.path.join(directory, shard.index))
+        if len(self.index) != shard.samples:
+            raise UsageError(f"{shard.index}: {len(self.index)} rows, the manifest says {shard.samples} samples; "
+                             f"build the shards again")
+        self._path = os.path.join(directory, shard.name)
+        self._regions_path = os.path.join(directory, shard.regions) if shard.regions else ""
+        self._tar = _open(self._path)
+        self._regions_tar = _open(self._regions_path) if self._regions_path else -1
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __enter__(self) -> ShardReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[StoredSample]:
+        for row in range(len(self)):
+            yield self.sample(row)
+
+    def close(self) -> None:
+        """Closes the files; the reader is of no use afterwards."""
+        for name in ("_tar", "_regions_tar"):
+            if getattr(self, name) >= 0:
+                os.close(getattr(self, name))
+                setattr(self, name, -1)
+
+    def key(self, row: int) -> str:
+        """Returns the key of a row."""
+        return self.index["key"][row].decode()
+
+    def image(self, row: int) -> bytes:
+        """Returns the original image bytes."""
+        return self._member(row, "image")
+
+    def caption(self, row: int) -> str:
+        """Returns the caption."""
+        return self._member(row, "txt").decode()
+
+    def sample_json(self, row: int) -> dict[str, Any]:
+        """Returns the provenance (shards/sample.py lists the fields)."""
+        return parse_sample_json(self._member(row, "json"))
+
+    def regions(self, row: int, limit: int | None = None) -> Regions:
+        """Returns the regions, the `limit` most confident ones."""
+        data = self._member(row, "regions")
+        try:
+            return unpack(data, limit)
+        except ValueError as error:
+            raise UsageError(f"{self._regions_path}: {self.key(row)} at offset "
+                             f"{int(self.index['regions_offset'][row])}: {error}") from error
+
+    def sample(self, row: int) -> StoredSample:
+        """Returns everything of a row."""
+        return StoredSample(key=self.key(row), image=self.image(row), caption=self.caption(row),
+                            json=self.sample_json(row), regions=self.regions(row) if self._regions_path else None)
+
+    def _member(self, row: int, name: str) -> bytes:
+        entry = self.index[row]
+        offset, size, crc = (int(entry[f"{name}_{what}"]) for what in ("offset", "size", "crc"))
+        file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
+        if not size or file < 0:
+            if name == "txt":
+                return b""             # an empty caption, or a foreign sample without one
+            raise UsageError(f"{path or self._path}: {self.key(row)} has no {name} member")
+        data = os.pread(file, size, offset)
+        if len(data) != size:
+            raise UsageError(f"{path}: {self.key(row)}: wanted {size} bytes of {name} at offset {offset}, the file "
+                             f"ends after {len(data)}; copy the shard again")
+        if zlib.crc32(data) != crc:
+            raise UsageError(f"{path}: {self.key(row)}: the {name} of {size} bytes at offset {offset} has another "
+                             f"checksum than the index; copy the shard again")
+        return data
+
+
+def read_samples(shards: ShardSet, split: str = "train") -> Iterator[StoredSample]:
+    """Yields all samples of a split in shard order."""
+    for shard in shards.of_split(split):
+        with ShardReader(shards.directory, shard) as reader:
+            yield from reader
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except FileNotFoundError as error:
+        raise UsageError(f"{path}: no such shard; the manifest names it, copy it again") from error

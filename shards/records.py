@@ -1,0 +1,94 @@
+"""The records of shards/: a row of a table each; the dataclass is the schema."""
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from crawl.records import Signal
+from filter.records import Best, ScoredText
+from shards.addresses import Address
+from shards.sample import SAMPLE_FIELDS
+
+EXTRACTED = "extracted"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RegionAddress:
+    """Where the regions of a kept image lie: a row for each row of `best`, in the same order."""
+
+    key: str
+    outcome: str                   # extracted, or why the image could not be decoded
+    part: str                      # relative to the output root; "" when not extracted
+    offset: int
+    length: int
+    sha256: str
+    num_regions: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SampleRow:
+    """A sample as KEY.json tells it, and what the shard adds: a row of the Parquet beside each shard."""
+
+    key: str
+    caption: str
+    source: str
+    score: float
+    split: str
+    texts: tuple[ScoredText, ...]
+    image_url: str
+    page_url: str
+    other_urls: tuple[str, ...]
+    num_occurrences: int
+    sha256: str
+    format: str
+    num_bytes: int
+    width: int
+    height: int
+    orientation: int
+    perceptual_hash: str
+    group_hash: str
+    caption_hash: str
+    natural: float
+    page_language: str
+    permission: str
+    signals: tuple[Signal, ...]
+    page_record_id: str
+    page_sha256: str
+    page_fetched_at: str
+    image_fetched_at: str
+    num_regions: int
+    num_tokens: int                # word pieces in the shard's vocabulary, at most 41
+    num_cut: int                   # pieces beyond 41
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Placed:
+    """A sample on its way into a shard: values and addresses, no bytes."""
+
+    order: str                     # hex of sha256(seed, key): its place
+    best: Best                     # without the thumbnail
+    regions: RegionAddress
+    tar_bytes: int                 # that its three members take in the tar
+
+    @property
+    def image_address(self) -> Address:
+        """Returns where the original bytes are."""
+        return Address(self.best.part, self.best.offset, self.best.length, self.best.image_sha256)
+
+    @property
+    def regions_address(self) -> Address:
+        """Returns where the packed regions are."""
+        return Address(self.regions.part, self.regions.offset, self.regions.length, self.regions.sha256)
+
+
+def sample_row(best: Best, num_regions: int, num_tokens: int, num_cut: int) -> SampleRow:
+    """Returns the row of a kept pair; addresses and the thumbnail stay behind."""
+    same = {name: getattr(best, name) for name in SAMPLE_FIELDS if name not in ("sha256", "num_bytes")}
+    return SampleRow(sha256=best.image_sha256, num_bytes=best.length, num_regions=num_regions, num_tokens=num_tokens,
+                     num_cut=num_cut, **same)
+
+
+def json_values(best: Best) -> dict[str, Any]:
+    """Returns the plain values of KEY.json."""
+    row = dataclasses.asdict(sample_row(best, 0, 0, 0))
+    return {name: list(row[name]) if kind is list else row[name] for name, kind in SAMPLE_FIELDS.items()}

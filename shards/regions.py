@@ -1,0 +1,110 @@
+"""Regions of an image: boxes, quantised features, classes and confidences, sorted by confidence.
+
+On disk `KEY.regions.safetensors`.  Sorted, so the first 36 regions are a prefix.  feature = (feat - zero) * scale.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+# name -> (dtype, dimensions); the optional ones may be missing
+_REQUIRED = {"box": (np.float16, 2), "cls": (np.int16, 1), "conf": (np.float16, 1)}
+_OPTIONAL = {"scale": (np.float16, 1), "zero": (np.uint8, 1), "soft_id": (np.int16, 2), "soft_p": (np.float16, 2)}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Regions:
+    """The regions of one image; n of them, D feature values each."""
+
+    feat: np.ndarray                       # u8 (n, D) with `scale`, or f16 (n, D) without
+    box: np.ndarray                        # f16 (n, 4): x0, y0, x1, y1 in [0, 1], after orientation
+    cls: np.ndarray                        # i16 (n,)
+    conf: np.ndarray                       # f16 (n,), falling
+    scale: np.ndarray | None = None        # f16 (n,)
+    zero: np.ndarray | None = None         # u8 (n,)
+    soft_id: np.ndarray | None = None      # i16 (n, 8): the most likely classes
+    soft_p: np.ndarray | None = None       # f16 (n, 8): and their probabilities
+
+    def __len__(self) -> int:
+        return len(self.feat)
+
+    @property
+    def feature_dim(self) -> int:
+        """Returns D."""
+        return int(self.feat.shape[1])
+
+    def features(self) -> np.ndarray:
+        """Returns the features as f32 (n, D), dequantised."""
+        values = self.feat.astype(np.float32)
+        if self.zero is not None:
+            values -= self.zero.astype(np.float32)[:, None]
+        return values if self.scale is None else values * self.scale.astype(np.float32)[:, None]
+
+
+def problem(regions: Regions) -> str | None:
+    """Returns what is wrong with regions in a few words, or None."""
+    n = len(regions.feat)
+    if regions.feat.ndim != 2 or regions.feat.dtype not in (np.uint8, np.float16):
+        return f"feat is {regions.feat.dtype} {regions.feat.shape}, not u8 or f16 (n, D)"
+    if (regions.feat.dtype == np.uint8) != (regions.scale is not None):
+        return "u8 features need a scale, f16 features none"
+    for name, (dtype, dimensions) in (_REQUIRED | _OPTIONAL).items():
+        array = getattr(regions, name)
+        if array is None and name in _OPTIONAL:
+            continue
+        if array.dtype != dtype or array.ndim != dimensions or len(array) != n:
+            return f"{name} is {array.dtype} {array.shape} beside {n} features"
+    if (regions.soft_id is None) != (regions.soft_p is None):
+        return "soft_id and soft_p come together"
+    if regions.box.shape[1] != 4:
+        return f"box is {regions.box.shape}, not (n, 4)"
+    if n and not ((regions.box >= 0) & (regions.box <= 1)).all():
+        return "a box lies outside [0, 1]"
+    if n and not (regions.box[:, :2] <= regions.box[:, 2:]).all():
+        return "a box has x0 > x1 or y0 > y1"
+    if n and not (np.isfinite(regions.conf).all() and (np.diff(regions.conf.astype(np.float32)) <= 0).all()):
+        return "regions are not sorted by confidence"
+    return None
+
+
+def pack(regions: Regions) -> bytes:
+    """Returns the safetensors bytes of regions: equal regions, equal bytes.  Raises ValueError for broken ones."""
+    wrong = problem(regions)
+    if wrong:
+        raise ValueError(f"regions: {wrong}")
+    arrays = {field.name: getattr(regions, field.name) for field in dataclasses.fields(regions)}
+    # No metadata: the library keeps it in a hash map, whose order differs from run to run.
+    return save({name: np.ascontiguousarray(array) for name, array in arrays.items() if array is not None})
+
+
+def unpack(data: bytes, limit: int | None = None) -> Regions:
+    """Returns the regions in safetensors bytes, the `limit` most confident ones.
+
+    Raises ValueError when the bytes are no regions: not safetensors, missing or wrong tensors, not sorted.
+    """
+    try:
+        arrays = load(data)
+    except SafetensorError as error:
+        raise ValueError(f"regions: {error}") from error
+    unknown = arrays.keys() - {"feat"} - _REQUIRED.keys() - _OPTIONAL.keys()
+    missing = {"feat", *_REQUIRED} - arrays.keys()
+    if unknown or missing:
+        raise ValueError(f"regions: missing tensors {sorted(missing)}, unknown tensors {sorted(unknown)}")
+    regions = Regions(**arrays)
+    wrong = problem(regions)
+    if wrong:
+        raise ValueError(f"regions: {wrong}")
+    return regions if limit is None or limit >= len(regions) else first(regions, limit)
+
+
+def first(regions: Regions, count: int) -> Regions:
+    """Returns the `count` most confident regions, as views."""
+    arrays: dict[str, np.ndarray] = {}
+    for field in dataclasses.fields(regions):
+        array = getattr(regions, field.name)
+        if array is not None:
+            arrays[field.name] = array[:count]
+    return Regions(**arrays)

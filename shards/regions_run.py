@@ -1,0 +1,176 @@
+"""Stages `codebook` and `regions`: kept images are decoded and cut into regions, a measured part a bucket of `best`.
+
+    OUT/codebook/<hash>/cells-00000-of-00008.npy, codebook.safetensors
+    OUT/regions/<hash>/regions-00000-of-00004-<sha256>.bin      packed regions, one after the other
+    OUT/regions/<hash>/regions-00000-of-00004.parquet           RegionAddress rows, one for each row of `best`
+"""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import itertools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from crawl import stages, storage
+from crawl.config import as_dict, digest
+from crawl.stages import Funnel, Manifest, Stage, funnel_of
+from crawl.tables import FileEntry, read_table
+from filter.decode import decode
+from filter.records import Best
+from shards import patches
+from shards.addresses import Address, read_addresses
+from shards.files import PartFile, encode_entry, read_entry
+from shards.patches import PatchesConfig
+from shards.records import EXTRACTED, RegionAddress
+from shards.regions import pack
+
+Run = Callable[[str, Callable[[Any], None]], None]
+
+CODEBOOK_FORMAT = 1
+REGIONS_FORMAT = 1
+CODEBOOK = "codebook.safetensors"
+# Files of cells the codebook is fitted from: they cross the shuffle as names, and a killed run keeps them.
+CELL_FILES = 8
+# Rows whose images are read and packed at a time: bounds memory, and gives the read plan neighbours to join.
+_WINDOW = 1024
+
+
+def codebook(out: str, config: PatchesConfig, run: Run) -> Manifest:
+    """Fits the k-means codebook on cells of training images; `extra` has its digest and how much it saw."""
+    filtered = stages.current_manifest(out, "filter")
+    stage = Stage.open(out, "codebook", CODEBOOK_FORMAT, config, {"filter": filtered.digest})
+    done = stage.finished()
+    if done is not None:
+        return done
+    from shards.transforms import FitCodebook
+    run("codebook", lambda root: root | "Codebook" >> FitCodebook(out, filtered.paths("best"), stage.directory, config))
+    data = storage.read_bytes(storage.join(stage.directory, CODEBOOK))
+    fitted = json.loads(storage.read_bytes(storage.join(stage.directory, "codebook.json")))
+    sha256 = hashlib.sha256(data).hexdigest()
+    notes = [] if fitted["cells"] else ["the codebook saw no cell: no training image could be decoded"]
+    return stage.commit({"codebook": [FileEntry(name=CODEBOOK, bytes=len(data), sha256=sha256)]}, (), notes=notes,
+                        extra={"digest": sha256, **fitted})
+
+
+def regions(out: str, config: PatchesConfig, run: Run) -> Manifest:
+    """Extracts the regions of every kept image; `extra` says with what, how many features and classes."""
+    filtered = stages.current_manifest(out, "filter")
+    fitted = stages.current_manifest(out, "codebook")
+    stage = Stage.open(out, "regions", REGIONS_FORMAT, config, {"filter": filtered.digest, "codebook": fitted.digest})
+    done = stage.finished()
+    if done is not None:
+        return done
+    best = filtered.paths("best")
+    from shards.transforms import ExtractRegions
+    run("regions", lambda root: root | "Regions" >> ExtractRegions(
+        out, best, stage.folder, config, storage.join(fitted.directory, CODEBOOK)))
+    tables = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.json") for bucket in range(len(best))]
+    parts = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.part.json") for bucket in range(len(best))]
+    counted = funnel_of("regions", "image", tables)
+    return stage.commit({"regions": tables, "parts": parts}, [counted], notes=_lost(counted), extra={
+        "extractor": patches.NAME, "feature_dim": config.feature_dim, "num_classes": config.num_classes,
+        "max_regions": config.num_regions, "quantisation": patches.QUANTISATION,
+        "extractor_digest": digest({"name": patches.NAME, "config": as_dict(config),
+                                    "codebook": fitted.extra["digest"]})})
+
+
+def _lost(counted: Funnel) -> list[str]:
+    lost = counted.rows_in - dict(counted.outcomes).get(EXTRACTED, 0)
+    return [f"{lost} kept images could not be decoded again"] if lost else []
+
+
+def _stem(bucket: int, buckets: int) -> str:
+    return f"regions-{bucket:05d}-of-{buckets:05d}"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CellSource:
+    """A training image the codebook may see; sorts by hash."""
+
+    order: str                     # hex of sha256(seed, key)
+    key: str
+    address: Address
+
+
+def cell_source(best: Best, config: PatchesConfig) -> CellSource | None:
+    """Returns a training image's place in the draw for the codebook; None for a test image, which it never sees."""
+    if best.split != "train":
+        return None
+    order = hashlib.sha256(f"codebook:{config.seed}:{best.key}".encode()).hexdigest()
+    return CellSource(order, best.key, Address(best.part, best.offset, best.length, best.image_sha256))
+
+
+def cells_name(number: int) -> str:
+    """Returns the name of a file of cells."""
+    return f"cells-{number:05d}-of-{CELL_FILES:05d}.npy"
+
+
+def write_cells(out: str, directory: str, number: int, sources: Sequence[CellSource], config: PatchesConfig) -> None:
+    """Commits the chosen cells of some images, u8 (n, D); does nothing where they are committed."""
+    path = storage.join(directory, cells_name(number))
+    if storage.exists(path):
+        return
+    found: dict[int, np.ndarray] = {}
+    for place, data in read_addresses(out, [source.address for source in sources]):
+        image = decode(data, small=config.decode_side)
+        if image.pixels is not None:
+            found[place] = patches.cells_of(image.pixels, config)[patches.chosen_cells(sources[place].key, config)]
+    empty = np.zeros((0, config.feature_dim), np.uint8)
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate([empty, *(found[place] for place in sorted(found))]), allow_pickle=False)
+    storage.commit_bytes(path, buffer.getvalue())
+
+
+def fit_cells(directory: str, config: PatchesConfig) -> None:
+    """Fits the codebook on the committed files of cells and commits it."""
+    cells = np.concatenate([np.load(io.BytesIO(storage.read_bytes(storage.join(directory, cells_name(number)))),
+                                    allow_pickle=False) for number in range(CELL_FILES)])
+    centroids = patches.fit_codebook(cells, config)
+    storage.commit_bytes(storage.join(directory, CODEBOOK), patches.pack_codebook(centroids))
+    storage.commit_bytes(storage.join(directory, "codebook.json"), json.dumps({"cells": len(cells)}).encode())
+
+
+def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: int, config: PatchesConfig,
+                   codebook_path: str) -> None:
+    """Commits the part and the address table of one bucket of `best`; does nothing where they are committed.
+
+    The part's name holds its sha256, so that a bucket killed between part and table is simply done again, even by an
+    extractor that does not give the same bits twice.
+    """
+    from crawl.transforms import write_bucket
+    directory, stem = storage.join(out, folder), _stem(bucket, buckets)
+    if storage.exists(storage.join(directory, stem + ".json")):
+        return
+    centroids = patches.unpack_codebook(storage.read_bytes(codebook_path))
+    rows: list[RegionAddress] = []
+    with PartFile(directory) as part:
+        source = read_table(best_path, Best)
+        while window := list(itertools.islice(source, _WINDOW)):
+            for best, packed in zip(window, _packed(out, window, config, centroids), strict=True):
+                if isinstance(packed, str):
+                    rows.append(RegionAddress(best.key, packed, "", 0, 0, "", 0))
+                else:
+                    rows.append(RegionAddress(best.key, EXTRACTED, "", part.append(packed), len(packed),
+                                              hashlib.sha256(packed).hexdigest(), config.num_regions))
+        entry = part.commit(lambda sha256: f"{stem}-{sha256[:12]}.bin")
+    storage.replace_bytes(storage.join(directory, stem + ".part.json"), encode_entry(entry))
+    name = storage.join(folder, entry.name)
+    write_bucket(directory, "regions", bucket, buckets, RegionAddress,
+                 [dataclasses.replace(row, part=name) if row.outcome == EXTRACTED else row for row in rows])
+
+
+def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray) -> Iterator[bytes | str]:
+    """Yields the packed regions of each row, or why its image could not be decoded."""
+    found: dict[int, bytes | str] = {}
+    addresses = [Address(best.part, best.offset, best.length, best.image_sha256) for best in window]
+    for place, data in read_addresses(out, addresses):
+        image = decode(data, small=config.decode_side)
+        found[place] = (image.reason if image.pixels is None
+                        else pack(patches.extract(image.pixels, centroids, config)))
+    for place in range(len(window)):
+        yield found[place]

@@ -1,0 +1,154 @@
+"""Writes one shard: a tar of samples, a tar of their regions, an index and a table; the same rows, the same bytes.
+
+Members have known sizes before a byte is read, so the tar is laid out first and each member is written at its place
+as it arrives: reads go by (part, offset), the tar by hash, and neither waits for the other.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+import tarfile
+import zlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from crawl import storage
+from crawl.errors import UsageError
+from crawl.tables import FileEntry, encode_table
+from shards.addresses import read_addresses
+from shards.files import TemporaryFile, commit_small, entry_from
+from shards.index import INDEX_DTYPE, encode_index
+from shards.manifest import ShardFile
+from shards.records import Placed, SampleRow, json_values, sample_row
+from shards.sample import member_names, regions_name, sample_json
+from shards.tokens import CaptionTokenizer
+
+_BLOCK = tarfile.BLOCKSIZE
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class WrittenShard:
+    """A committed shard: what the manifest is made of."""
+
+    shard: ShardFile
+    files: tuple[FileEntry, ...]   # tar, regions tar, index, table
+    captions_cut: int              # captions with more than 41 pieces
+
+
+class _Tar(TemporaryFile):
+    """A ustar file that is laid out member by member and filled in any order."""
+
+    position = 0
+
+    def place(self, name: str, size: int) -> int:
+        """Writes a member's header at the end; returns the offset of its data."""
+        header = tarfile.TarInfo(name)             # mode 0644, mtime 0, uid and gid 0, no names
+        header.size = size
+        self.write_at(self.position, header.tobuf(tarfile.USTAR_FORMAT))
+        offset = self.position + _BLOCK
+        self.position = offset + _padded(size)
+        return offset
+
+    def finish(self) -> None:
+        """Writes the end of the archive; padding everywhere is zeros."""
+        end = self.position + 2 * _BLOCK
+        padding = -end % tarfile.RECORDSIZE
+        self.write_at(self.position, bytes(2 * _BLOCK + padding))
+
+
+def tar_bytes(member_sizes: Iterable[int]) -> int:
+    """Returns what members of these sizes take in a tar, headers and padding included."""
+    return sum(_BLOCK + _padded(size) for size in member_sizes)
+
+
+def _padded(size: int) -> int:
+    return size + -size % _BLOCK
+
+
+def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed],
+                tokenizer: CaptionTokenizer) -> WrittenShard:
+    """Commits a shard and, last, its JSON entry; returns the entry at once where the shard is committed already."""
+    done = read_written(directory, stem)
+    if done is not None:
+        return done
+    listed = sorted(placed, key=lambda one: (one.order, one.best.key))
+    rows, index = _rows_and_index(listed, tokenizer)
+    split, ext = listed[0].best.split, listed[0].best.format
+    with _Tar(directory) as tar:
+        _fill_samples(out, tar, listed, index, ext)
+        tar_entry = tar.commit(lambda _: f"{stem}.tar")
+    with _Tar(directory) as tar:
+        _fill_regions(out, tar, listed, index)
+        regions_entry = tar.commit(lambda _: f"{stem}.regions.tar")
+    index_entry = commit_small(directory, f"{stem}.idx.npy", encode_index(index))
+    data, counted = encode_table(SampleRow, rows)
+    table_entry = dataclasses.replace(commit_small(directory, f"{stem}.parquet", data), **counted)
+    written = WrittenShard(
+        ShardFile(name=tar_entry.name, split=split, ext=ext, samples=len(listed), bytes=tar_entry.bytes,
+                  sha256=tar_entry.sha256, regions=regions_entry.name, index=index_entry.name, table=table_entry.name),
+        (tar_entry, regions_entry, index_entry, table_entry),
+        captions_cut=sum(row.num_cut > 0 for row in rows))
+    commit_small(directory, f"{stem}.json", json.dumps(dataclasses.asdict(written), sort_keys=True).encode())
+    return written
+
+
+def read_written(directory: str, stem: str) -> WrittenShard | None:
+    """Returns a committed shard, its files' sizes checked, or None where it is not committed."""
+    path = storage.join(directory, f"{stem}.json")
+    if not storage.exists(path):
+        return None
+    value = json.loads(storage.read_bytes(path))
+    files = tuple(entry_from(entry) for entry in value["files"])
+    for entry in files:
+        file = storage.join(directory, entry.name)
+        found = storage.size(file) if storage.exists(file) else 0
+        if found != entry.bytes:
+            raise UsageError(f"{file}: committed with {entry.bytes} bytes, found {found}; remove it and {path} to "
+                             f"write the shard again")
+    return WrittenShard(ShardFile(**value["shard"]), files, value["captions_cut"])
+
+
+def _rows_and_index(listed: Sequence[Placed], tokenizer: CaptionTokenizer) -> tuple[list[SampleRow], np.ndarray]:
+    rows = []
+    index = np.zeros(len(listed), INDEX_DTYPE)
+    for number, one in enumerate(listed):
+        ids, cut = tokenizer.encode(one.best.caption)
+        row = sample_row(one.best, one.regions.num_regions, len(ids), cut)
+        rows.append(row)
+        for name, value in (("key", row.key.encode()), ("num_regions", row.num_regions), ("num_tokens", len(ids)),
+                            ("num_cut", min(cut, 65535)), ("image_hash", int(row.sha256[:16], 16)),
+                            ("group_hash", int(row.group_hash, 16)), ("caption_hash", int(row.caption_hash, 16))):
+            index[name][number] = value
+    return rows, index
+
+
+def _fill_samples(out: str, tar: _Tar, listed: Sequence[Placed], index: np.ndarray, ext: str) -> None:
+    for number, one in enumerate(listed):
+        image_name, txt_name, json_name = member_names(one.best.key, ext)
+        txt, values = one.best.caption.encode(), sample_json(json_values(one.best))
+        _note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
+        for member, name, data in (("txt", txt_name, txt), ("json", json_name, values)):
+            offset = tar.place(name, len(data))
+            tar.write_at(offset, data)
+            _note(index, number, member, offset, len(data), zlib.crc32(data))
+    tar.finish()
+    for number, data in read_addresses(out, [one.image_address for one in listed]):
+        tar.write_at(int(index["image_offset"][number]), data)
+        index["image_crc"][number] = zlib.crc32(data)
+
+
+def _fill_regions(out: str, tar: _Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
+    for number, one in enumerate(listed):
+        offset = tar.place(regions_name(one.best.key), one.regions.length)
+        _note(index, number, "regions", offset, one.regions.length)
+    tar.finish()
+    for number, data in read_addresses(out, [one.regions_address for one in listed]):
+        tar.write_at(int(index["regions_offset"][number]), data)
+        index["regions_crc"][number] = zlib.crc32(data)
+
+
+def _note(index: np.ndarray, number: int, member: str, offset: int, size: int, crc: int = 0) -> None:
+    index[f"{member}_offset"][number] = offset
+    index[f"{member}_size"][number] = size
+    index[f"{member}_crc"][number] = crc

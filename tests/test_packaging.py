@@ -1,0 +1,56 @@
+"""What is installed, pinned and composed is what is there."""
+import configparser
+import pathlib
+import re
+
+import yaml
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = {"crawl", "filter", "shards", "model", "train", "demo"}
+
+
+def setup_cfg():
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    return parser
+
+
+def requirement_name(line):
+    return re.split(r"[<>=!~\[ ;]", line.strip(), maxsplit=1)[0].lower().replace("_", "-")
+
+
+def test_every_package_is_shipped_and_nothing_else():
+    include = setup_cfg()["options.packages.find"]["include"].split()
+    assert set(include) == PACKAGES | {f"{name}.*" for name in PACKAGES}
+    assert setup_cfg()["options"]["py_modules"] == "imagebert"
+
+
+def test_every_requirement_has_bounds_and_a_pin():
+    pins = {requirement_name(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()}
+    config = setup_cfg()
+    lines = config["options"]["install_requires"].split("\n")
+    for extra in ("train", "web", "dev"):
+        lines += config["options.extras_require"][extra].split("\n")
+    for line in filter(None, (line.strip() for line in lines)):
+        assert ">=" in line and "<" in line, f"{line}: give both bounds"
+        assert requirement_name(line) in pins, f"{line}: not in constraints.txt"
+
+
+def test_package_data_is_shipped():
+    config = setup_cfg()["options.package_data"]
+    for package in PACKAGES:
+        if (ROOT / package / "data").is_dir():
+            assert config[package] == "data/*"
+
+
+def test_workers_need_no_torch():
+    assert "torch" not in setup_cfg()["options"]["install_requires"]
+
+
+def test_compose_runs_commands_that_exist():
+    from imagebert import parser
+
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    for name, service in compose["services"].items():
+        args = parser().parse_args(service["command"])
+        assert callable(args.command), name

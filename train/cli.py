@@ -1,0 +1,77 @@
+"""`imagebert pretrain`: shards in, checkpoints out."""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from crawl.config import as_dict, override
+from crawl.errors import UsageError
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the sub-command to the `imagebert` command."""
+    parser = subparsers.add_parser(
+        "pretrain", help="train ImageBERT on shards",
+        description="Trains ImageBERT on the training split of a dataset: first the stage `align` where the run has "
+                    "one, then `pretrain` with the paper's four tasks.  OUT gets config.json, metrics.jsonl (a line "
+                    "per 25 steps) and checkpoints/; checkpoint.json names the current one.  SIGTERM or Ctrl-C saves "
+                    "and stops; --resume goes on exactly where it was, also after a kill.")
+    parser.add_argument("--shards", required=True, metavar="ROOT",
+                        help="a dataset's root folder, its shards/ folder or a manifest.json")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
+    parser.add_argument("--run", default="demo", choices=("demo", "base"),
+                        help="demo: a small model for minutes on 2 cores; base: the paper's 12 layers (default: demo)")
+    parser.add_argument("--ranks", type=int, default=1, metavar="N",
+                        help="processes that share the work, on this machine (default: 1)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N",
+                        help="threads a rank that read ahead (default: half the cores); changes no result")
+    parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint if there is one")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
+                        help="override a setting, e.g. --set pretrain.samples=50000 --set model.hidden=128")
+    parser.add_argument("--show-config", action="store_true", help="print the resolved config as JSON and stop")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.set_defaults(command=pretrain)
+
+
+def pretrain(args: argparse.Namespace) -> int:
+    """Runs the sub-command; returns the exit status: 0 finished, 3 stopped by a signal and resumable."""
+    try:
+        import torch  # noqa: F401 (only to say clearly that it is missing)
+    except ImportError as error:
+        raise UsageError("pretrain needs torch, which is not installed; pip install 'imagebert-lait[train]'") from error
+    from shards.manifest import load_shards
+    from train.checkpoint import read_state
+    from train.data import TrainingData
+    from train.loop import train
+    from train.metrics import first_and_last, read_metrics
+    from train.runs import RUNS
+
+    data = TrainingData(load_shards(args.shards), regions=_ALL_REGIONS)
+    data.close()
+    config = RUNS[args.run](data.facts)
+    config = override(config, args.assignments)
+    if args.show_config:
+        print(json.dumps(as_dict(config), indent=1))
+        return 0
+    folder = train(config, args.shards, args.out, args.ranks, args.threads, args.resume, shown=not args.json)
+    state = read_state(folder)
+    rows = read_metrics(args.out)
+    losses = {name: first_and_last(rows, name) for name, _ in config.stages()}
+    if args.json:
+        print(json.dumps({"checkpoint": folder, "finished": state.finished, "stage": state.stage_name,
+                          "step": state.step, "losses": losses}))
+        return 0 if state.finished else 3
+    for stage, named in losses.items():
+        for name, (first, last) in named.items():
+            if getattr(dict(config.stages())[stage].weights, name):
+                print(f"{stage:>10} {name:<12} {first:8.3f} -> {last:8.3f}")
+    print(f"checkpoint: {folder}")
+    if not state.finished:
+        print(f"stopped in stage {state.stage_name} at step {state.step}; the same command with --resume goes on",
+              file=sys.stderr)
+        return 3
+    return 0
+
+
+_ALL_REGIONS = 1 << 15

@@ -1,0 +1,135 @@
+"""What retrieval is measured on: images with their regions, each with one or several captions."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crawl.config import digest
+from crawl.errors import UsageError
+from shards.manifest import ShardSet
+from shards.reader import ShardReader
+from shards.regions import Regions
+from shards.tokens import CaptionTokenizer
+from train.packing import Sample
+
+Words = NDArray[np.int64]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Collection:
+    """I images in memory, as u8 features; `samples[i]` has the words of image i's first caption."""
+
+    name: str                                  # for messages: a folder and a split
+    samples: tuple[Sample, ...]
+    captions: tuple[tuple[Words, ...], ...]    # WordPiece ids of all captions of each image
+    skipped: tuple[tuple[str, int], ...] = ()  # reason and count of images left out, sorted
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def keys(self) -> list[str]:
+        """Returns the images' keys in order."""
+        return [sample.key for sample in self.samples]
+
+    @property
+    def num_captions(self) -> int:
+        """Returns C."""
+        return sum(map(len, self.captions))
+
+    def caption_names(self) -> list[list[str]]:
+        """Returns each image's captions as text that is equal for token-identical ones."""
+        return [[" ".join(map(str, words)) for words in own] for own in self.captions]
+
+    def take(self, indices: Sequence[int], name: str = "") -> Collection:
+        """Returns some of the images, in the order given."""
+        return Collection(name or self.name, tuple(self.samples[index] for index in indices),
+                          tuple(self.captions[index] for index in indices), self.skipped)
+
+    def flat_captions(self) -> tuple[list[Words], NDArray[np.int64]]:
+        """Returns all C captions, image by image, and the image of each."""
+        words = [words for own in self.captions for words in own]
+        return words, np.repeat(np.arange(len(self)), [len(own) for own in self.captions])
+
+    def every_caption(self) -> tuple[Sample, ...]:
+        """Returns one sample for each caption: the pairs that training draws from."""
+        return tuple(dataclasses.replace(sample, words=words, caption_hash=_words_hash(words))
+                     for sample, own in zip(self.samples, self.captions, strict=True) for words in own)
+
+    def digest(self) -> str:
+        """Returns a hash of everything a score depends on."""
+        pixels = hashlib.sha256()
+        for sample in self.samples:
+            for array in (sample.features, sample.scale, sample.zero, sample.boxes):
+                pixels.update(np.ascontiguousarray(array).tobytes())
+        return digest([self.keys, self.caption_names(), pixels.hexdigest()])
+
+
+def sample_of(key: str, words: Sequence[int] | Words, regions: Regions, image_hash: int, group_hash: int) -> Sample:
+    """Returns one image with one caption, features as u8 (f16 ones are quantised as DESIGN.md's shards are)."""
+    if regions.scale is None:
+        features, scale = _quantised(regions.feat.astype(np.float32))
+    else:
+        features, scale = regions.feat, regions.scale.astype(np.float32)
+    zero = np.zeros(len(regions), np.float32) if regions.zero is None else regions.zero.astype(np.float32)
+    if regions.scale is None:
+        zero = np.full(len(regions), 128.0, np.float32)
+    ids = np.asarray(words, np.int64)
+    return Sample(key=key, key_hash=_hash64(key.encode()), words=ids, features=features, scale=scale, zero=zero,
+                  boxes=regions.box.astype(np.float32), classes=regions.cls.astype(np.int64),
+                  image_hash=image_hash, group_hash=group_hash, caption_hash=_words_hash(ids))
+
+
+def from_shards(shards: ShardSet, split: str, tokenizer: CaptionTokenizer, max_regions: int = 100) -> Collection:
+    """Returns a split of shards: one caption an image; images without regions or words are skipped and counted.
+
+    Raises UsageError for a split without samples.
+    """
+    samples: list[Sample] = []
+    skipped: dict[str, int] = {}
+    for shard in shards.of_split(split):
+        with ShardReader(shards.directory, shard) as reader:
+            for row in range(len(reader)):
+                words, _ = tokenizer.encode(reader.caption(row))
+                if not words:
+                    skipped["no_words"] = skipped.get("no_words", 0) + 1
+                elif not shard.regions or not reader.index["num_regions"][row]:
+                    skipped["no_regions"] = skipped.get("no_regions", 0) + 1
+                else:
+                    samples.append(sample_of(reader.key(row), words, reader.regions(row, max_regions),
+                                             int(reader.index["image_hash"][row]),
+                                             int(reader.index["group_hash"][row])))
+    if not samples:
+        raise UsageError(f"{shards.directory}: no sample to use in split {split!r} ({shards.samples(split)} stored); "
+                         f"build shards with held-out samples, or choose another split with --set split=train")
+    return Collection(f"{shards.directory} {split}", tuple(samples), tuple((sample.words,) for sample in samples),
+                      tuple(sorted(skipped.items())))
+
+
+def shuffled_regions(collection: Collection) -> Collection:
+    """Returns the control: every image keeps key and captions but has the regions of another one."""
+    images = len(collection)
+    samples = []
+    for index, sample in enumerate(collection.samples):
+        other = collection.samples[(index + max(1, images // 2)) % images]
+        samples.append(dataclasses.replace(sample, features=other.features, scale=other.scale, zero=other.zero,
+                                           boxes=other.boxes, classes=other.classes))
+    return dataclasses.replace(collection, name=f"{collection.name}, regions shuffled", samples=tuple(samples))
+
+
+def _quantised(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Returns u8 around 128 and a scale per region."""
+    scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-8) / 127.0
+    return np.clip(np.rint(values / scale[:, None]) + 128, 0, 255).astype(np.uint8), scale.astype(np.float32)
+
+
+def _words_hash(words: Words) -> int:
+    return _hash64(np.ascontiguousarray(words, np.int64).tobytes())
+
+
+def _hash64(data: bytes) -> int:
+    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

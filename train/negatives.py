@@ -1,0 +1,50 @@
+"""Negatives for ITM: captions change places inside one pack (section 3.4; streaming-safe, training.md section 4)."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.packing import Sample, identities
+from train.randomness import NEGATIVES, mix, uniform
+
+_ROUNDS = 4
+
+
+def draw_captions(samples: Sequence[Sample], probability: float, *counters: int) -> tuple[NDArray[np.int64], int]:
+    """Returns for each image whose caption it gets, and how many stayed positive for want of a negative.
+
+    Each sample is drawn with `probability`; the captions of the drawn ones are permuted among them, so a caption is a
+    negative as often as an image is.  None gets a caption of its own image, of its near-duplicate group, or one that
+    is token-identical to its own.
+    """
+    count = len(samples)
+    own = np.arange(count)
+    captions = own.copy()
+    chosen = np.flatnonzero(uniform(*counters, NEGATIVES, own) < probability)
+    if not len(chosen):
+        return captions, 0
+    ids = identities(samples)
+    forbidden = (ids[:, None, :] == ids[None, :, :]).any(axis=-1)
+    # A cycle through the drawn samples in random order, then swaps where a neighbour is forbidden.
+    order = chosen[np.argsort(mix(*counters, NEGATIVES, count + chosen), kind="stable")]
+    given = np.roll(order, -1)
+    for _ in range(_ROUNDS):
+        for place in np.flatnonzero(forbidden[order, given]):
+            swaps = np.flatnonzero(~forbidden[order[place], given] & ~forbidden[order, given[place]])
+            if len(swaps):
+                other = swaps[0]
+                given[place], given[other] = given[other], given[place]
+        if not forbidden[order, given].any():
+            break
+    # Those left keep their own caption; whoever was to get one of theirs keeps its own too, until no caption is twice.
+    free = ~forbidden[order, given]
+    while True:
+        kept = set(order[free].tolist())
+        still = free & np.array([image in kept for image in given.tolist()], bool)
+        if (still == free).all():
+            break
+        free = still
+    captions[order[free]] = given[free]
+    return captions, int((~free).sum())

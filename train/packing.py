@@ -1,0 +1,294 @@
+"""Samples and a list of sequences in, one `Pack` out.
+
+    rows = Rows.pairs(images=[0, 1], captions=[0, 0], matched=[1, 0])       # caption 0 with its own and with image 1
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows), no_masks(samples))
+
+A sample is named by its place in `samples`, so scoring a cross product stores each region once.  Everything is index
+arithmetic on whole arrays: no loop over tokens.
+"""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.inputs import (
+    FIRST_WORD_POSITION,
+    IMAGE_SEPARATOR_POSITION,
+    REGION_POSITION,
+    SEGMENT_IMAGE,
+    SEGMENT_TEXT,
+    Pack,
+)
+
+NOTHING = -1        # in Rows.images and Rows.captions: this half is absent; in Rows.matched: no label
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with its caption, as the trainer holds it."""
+
+    key: str
+    key_hash: int                  # 64-bit: what masks are drawn from
+    words: NDArray[np.int64]       # [w] WordPiece ids without [CLS] and [SEP]
+    features: NDArray[np.uint8]    # [r, F]
+    scale: NDArray[np.float32]     # [r]
+    zero: NDArray[np.float32]      # [r]
+    boxes: NDArray[np.float32]     # [r, 4] x1 y1 x2 y2 in [0, 1]
+    classes: NDArray[np.int64]     # [r]
+    image_hash: int                # 64-bit each, from the shard index: equal ones are never negatives of each other
+    group_hash: int
+    caption_hash: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """Ids of the tokens the layout needs."""
+
+    cls: int
+    sep: int
+    mask: int
+    vocab_size: int
+    never_drawn: tuple[int, ...] = ()   # [PAD], [UNK], [CLS], [SEP], [MASK]: no random replacement is one of these
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rows:
+    """The sequences of a pack, in order; arrays of one length."""
+
+    images: NDArray[np.int64]      # whose regions, or NOTHING
+    captions: NDArray[np.int64]    # whose words, or NOTHING
+    matched: NDArray[np.int64]     # 1, 0 or NOTHING
+    masked: NDArray[np.bool_]      # whether the masks apply to this sequence
+    contrast_images: NDArray[np.int64]   # [k] row of an image-only sequence ...
+    contrast_texts: NDArray[np.int64]    # [k] ... and of the text-only sequence that belongs to it
+
+    @staticmethod
+    def pairs(images: Sequence[int] | NDArray[np.int64], captions: Sequence[int] | NDArray[np.int64],
+              matched: Sequence[int] | NDArray[np.int64] | None = None, masked: bool = False) -> Rows:
+        """Returns joint sequences (image i with caption j); without `matched` they carry no label."""
+        count = len(images)
+        labels = np.full(count, NOTHING) if matched is None else np.asarray(matched)
+        none = np.empty(0, np.int64)
+        return Rows(np.asarray(images, np.int64), np.asarray(captions, np.int64), labels.astype(np.int64),
+                    np.full(count, masked), none, none)
+
+    @staticmethod
+    def singles(count: int) -> Rows:
+        """Returns an image-only and a text-only sequence of each of `count` samples, contrasted with each other."""
+        each, none = np.arange(count), np.full(count, NOTHING)
+        return Rows(np.concatenate([each, none]), np.concatenate([none, each]), np.full(2 * count, NOTHING),
+                    np.zeros(2 * count, bool), each, each + count)
+
+    def and_then(self, other: Rows) -> Rows:
+        """Returns these sequences followed by the other ones."""
+        shift = len(self.images)
+        return Rows(np.concatenate([self.images, other.images]), np.concatenate([self.captions, other.captions]),
+                    np.concatenate([self.matched, other.matched]), np.concatenate([self.masked, other.masked]),
+                    np.concatenate([self.contrast_images, other.contrast_images + shift]),
+                    np.concatenate([self.contrast_texts, other.contrast_texts + shift]))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Masks:
+    """What is masked in the words and regions of all samples, laid end to end in the samples' order."""
+
+    word_inputs: NDArray[np.int64]       # what the model sees
+    word_masked: NDArray[np.bool_]       # what it must predict
+    region_visible: NDArray[np.bool_]    # whether the model sees the feature
+    region_masked: NDArray[np.bool_]     # what it must predict
+
+
+def no_masks(samples: Sequence[Sample]) -> Masks:
+    """Returns the masks that hide nothing."""
+    words = _joined([sample.words for sample in samples], np.int64)
+    regions = sum(len(sample.classes) for sample in samples)
+    return Masks(words, np.zeros(len(words), bool), np.ones(regions, bool), np.zeros(regions, bool))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capacity:
+    """Sizes of a pack's tensors (the letters of model/inputs.py)."""
+
+    tokens: int
+    sequences: int
+    words: int
+    regions: int
+    distinct: int
+    masked_words: int
+    masked_regions: int
+    contrasts: int
+    max_tokens: int                # of one sequence
+
+
+class PackOverflow(ValueError):
+    """The sequences asked for do not fit the capacity: a planning bug, never bad data."""
+
+
+def capacity_for(samples: Sequence[Sample], rows: Rows) -> Capacity:
+    """Returns the capacity that fits exactly these sequences, for whatever masks."""
+    spans = _spans(samples, rows)
+    return Capacity(tokens=int(spans.lengths.sum()), sequences=len(rows.images), words=int(spans.num_words.sum()),
+                    regions=int(spans.regions.sum()), distinct=sum(len(sample.classes) for sample in samples),
+                    masked_words=int(spans.pieces.sum()), masked_regions=int(spans.regions.sum()),
+                    contrasts=len(rows.contrast_images), max_tokens=max(1, int(spans.lengths.max(initial=1))))
+
+
+def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, capacity: Capacity,
+               masks: Masks | None = None) -> Pack:
+    """Returns the pack of `rows`; raises PackOverflow when a capacity is too small.
+
+    Masked word pieces or regions beyond their capacity are left unmasked, last ones first.
+    """
+    masks = masks or no_masks(samples)
+    spans = _spans(samples, rows)
+    starts = _ends(spans.lengths) - spans.lengths                  # of each sequence in the stream
+    has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
+    total, count = int(spans.lengths.sum()), len(rows.images)
+
+    # regions follow [CLS]
+    of_row, within = _repeat(spans.regions)
+    region_tokens = starts[of_row] + 1 + within
+    region_rows = spans.first_region[of_row] + within
+    region_masked = masks.region_masked[region_rows] & rows.masked[of_row]
+    region_chosen = np.flatnonzero(region_masked)[:capacity.masked_regions]
+    region_visible = masks.region_visible[region_rows] | ~rows.masked[of_row]
+    region_visible[np.flatnonzero(region_masked)[capacity.masked_regions:]] = True
+
+    # word pieces come after [CLS] and, with an image, after its regions and [SEP]
+    piece_row, piece_within = _repeat(spans.pieces)
+    text_start = starts + 1 + np.where(has_image, spans.regions + 1, 0)
+    piece_tokens = text_start[piece_row] + piece_within
+    piece_source = spans.first_piece[piece_row] + piece_within
+    targets = _joined([sample.words for sample in samples], np.int64)[piece_source]
+    piece_masked = masks.word_masked[piece_source] & rows.masked[piece_row]
+    chosen = np.flatnonzero(piece_masked)[:capacity.masked_words]
+    piece_ids = np.where(rows.masked[piece_row], masks.word_inputs[piece_source], targets)
+    beyond = np.flatnonzero(piece_masked)[capacity.masked_words:]
+    piece_ids[beyond] = targets[beyond]
+
+    # [CLS], the [SEP] after the image, the [SEP] after the text
+    middle = np.flatnonzero(has_image)
+    last = np.flatnonzero(has_text)
+    word_tokens = np.concatenate([starts, starts[middle] + 1 + spans.regions[middle],
+                                  text_start[last] + spans.pieces[last], piece_tokens])
+    word_ids = np.concatenate([np.full(count, special.cls), np.full(len(middle) + len(last), special.sep), piece_ids])
+    word_positions = np.concatenate([np.zeros(count, np.int64), np.full(len(middle), IMAGE_SEPARATOR_POSITION),
+                                     FIRST_WORD_POSITION + spans.pieces[last], FIRST_WORD_POSITION + piece_within])
+    word_segments = np.concatenate([np.full(count + len(middle), SEGMENT_IMAGE),
+                                    np.full(len(last) + len(piece_ids), SEGMENT_TEXT)])
+    source = np.empty(total, np.int64)
+    source[word_tokens] = np.arange(len(word_tokens))
+    source[region_tokens] = capacity.words + np.arange(len(region_tokens))
+    boxes = _joined([sample.boxes for sample in samples], np.float32).reshape(-1, 4)
+    contrasted = rows.images[rows.contrast_images]
+    fit = _Fit(capacity)
+    pack = Pack(
+        token_source=fit(source, capacity.tokens, "tokens"),
+        cu_seqlens=_starts_with_tiles(spans.lengths, capacity),
+        first_tokens=fit(starts, capacity.sequences, "sequences"),
+        word_ids=fit(word_ids, capacity.words, "words"),
+        word_positions=fit(word_positions, capacity.words, "words"),
+        word_segments=fit(word_segments, capacity.words, "words"),
+        features=fit(_joined([sample.features for sample in samples], np.uint8), capacity.distinct, "distinct"),
+        scale=fit(_joined([sample.scale for sample in samples], np.float32), capacity.distinct, "distinct"),
+        zero=fit(_joined([sample.zero for sample in samples], np.float32), capacity.distinct, "distinct"),
+        geometry=fit(with_area(boxes), capacity.distinct, "distinct"),
+        classes=fit(_joined([sample.classes for sample in samples], np.int64), capacity.distinct, "distinct"),
+        region_rows=fit(region_rows, capacity.regions, "regions"),
+        region_visible=fit(region_visible.astype(np.float32), capacity.regions, "regions"),
+        masked_word_tokens=fit(piece_tokens[chosen], capacity.masked_words, "masked_words"),
+        masked_word_targets=fit(targets[chosen], capacity.masked_words, "masked_words"),
+        masked_word_sequences=fit(piece_row[chosen], capacity.masked_words, "masked_words"),
+        masked_word_weights=fit(np.ones(len(chosen), np.float32), capacity.masked_words, "masked_words"),
+        masked_region_tokens=fit(region_tokens[region_chosen], capacity.masked_regions, "masked_regions"),
+        masked_region_rows=fit(region_rows[region_chosen], capacity.masked_regions, "masked_regions"),
+        masked_region_sequences=fit(of_row[region_chosen], capacity.masked_regions, "masked_regions"),
+        masked_region_weights=fit(np.ones(len(region_chosen), np.float32), capacity.masked_regions, "masked_regions"),
+        matched=fit((rows.matched == 1).astype(np.float32), capacity.sequences, "sequences"),
+        itm_weights=fit((rows.matched != NOTHING).astype(np.float32), capacity.sequences, "sequences"),
+        contrast_images=fit(rows.contrast_images, capacity.contrasts, "contrasts"),
+        contrast_texts=fit(rows.contrast_texts, capacity.contrasts, "contrasts"),
+        contrast_weights=fit(np.ones(len(rows.contrast_images), np.float32), capacity.contrasts, "contrasts"),
+        contrast_ids=fit(identities(samples)[contrasted], capacity.contrasts, "contrasts"),
+        tokens=total, sequences=count, words=len(word_ids), regions=len(region_rows),
+        distinct=len(boxes), masked_words=len(chosen), masked_regions=len(region_chosen),
+        contrasts=len(rows.contrast_images), longest=capacity.max_tokens)
+    return pack
+
+
+def identities(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Returns [samples, 3] of image, group and caption hash, as signed 64-bit integers."""
+    values = [(sample.image_hash, sample.group_hash, sample.caption_hash) for sample in samples]
+    return np.array(values, dtype=np.uint64).reshape(-1, 3).view(np.int64)
+
+
+def with_area(boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Returns [r, 5] x1, y1, x2, y2, area of normalised boxes (section 2.5)."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return np.concatenate([boxes, area[:, None]], axis=1)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Spans:
+    """Sizes of each sequence, and where its parts start in the samples laid end to end."""
+
+    regions: NDArray[np.int64]
+    pieces: NDArray[np.int64]
+    first_region: NDArray[np.int64]
+    first_piece: NDArray[np.int64]
+    num_words: NDArray[np.int64]       # with [CLS] and [SEP]
+    lengths: NDArray[np.int64]
+
+
+def _spans(samples: Sequence[Sample], rows: Rows) -> _Spans:
+    regions_of = np.array([len(sample.classes) for sample in samples], np.int64)
+    pieces_of = np.array([len(sample.words) for sample in samples], np.int64)
+    has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
+    regions = np.where(has_image, regions_of[rows.images], 0)
+    pieces = np.where(has_text, pieces_of[rows.captions], 0)
+    num_words = 1 + has_image + has_text + pieces
+    return _Spans(regions, pieces, (_ends(regions_of) - regions_of)[rows.images],
+                  (_ends(pieces_of) - pieces_of)[rows.captions], num_words, num_words + regions)
+
+
+def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.cumsum(lengths)
+
+
+def _repeat(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns for lengths [2, 3] the owners 0 0 1 1 1 and the places within 0 1 0 1 2."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    return owner, np.arange(len(owner)) - (_ends(lengths) - lengths)[owner]
+
+
+def _joined(arrays: Sequence[NDArray[np.generic]], dtype: type) -> NDArray[np.generic]:
+    return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
+
+
+def _starts_with_tiles(lengths: NDArray[np.int64], capacity: Capacity) -> torch.Tensor:
+    """Returns [S+X+1] starts of sequences: the used ones, empty ones, and tiles over the unused tokens."""
+    used = int(lengths.sum())
+    tiles = -(-capacity.tokens // capacity.max_tokens)
+    starts = np.full(capacity.sequences + tiles + 1, used, np.int32)
+    starts[:len(lengths)] = _ends(lengths) - lengths
+    ends = used + capacity.max_tokens * np.arange(1, tiles + 1)
+    starts[capacity.sequences + 1:] = np.minimum(ends, capacity.tokens)
+    return torch.from_numpy(starts)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Fit:
+    capacity: Capacity
+
+    def __call__(self, values: NDArray[np.generic], size: int, name: str) -> torch.Tensor:
+        if len(values) > size:
+            raise PackOverflow(f"{len(values)} {name} in a pack of {size}")
+        if len(values) == size:
+            return torch.from_numpy(np.ascontiguousarray(values))
+        padded = np.zeros((size, *values.shape[1:]), values.dtype)
+        padded[:len(values)] = values
+        return torch.from_numpy(padded)

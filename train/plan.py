@@ -1,0 +1,133 @@
+"""What a training run is: a model, an order, and stages one after the other.
+
+A stage carries the weights over and starts optimizer and schedule afresh (paper, section 4).
+"""
+from __future__ import annotations
+
+import dataclasses
+
+from crawl.errors import UsageError
+from model.config import ModelConfig
+from model.losses import LossWeights
+from train.masking import MaskingConfig
+from train.order import PackLimits
+from train.packing import Capacity
+from train.schedule import OptimizerConfig
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StageConfig:
+    """One stage of the plan."""
+
+    samples: int                   # image-caption pairs over all lanes; 0 leaves the stage out
+    pairs: int = 24                # in a pack, of one lane
+    tokens: int = 0                # in a pack, over all its sequences; 0 fits `pairs` of the longest
+    negatives: float = 0.5         # P(an image gets another's caption), for ITM
+    weights: LossWeights = LossWeights()
+    masking: MaskingConfig = MaskingConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+
+    def __post_init__(self) -> None:
+        if self.samples < 0 or self.pairs < 1 or self.tokens < 0:
+            raise ValueError(f"samples {self.samples} and tokens {self.tokens} must be 0 or more, pairs {self.pairs} "
+                             f"at least 1")
+        if not 0 <= self.negatives <= 1:
+            raise ValueError(f"negatives is {self.negatives}; it is a share, 0 to 1")
+
+    @property
+    def joint(self) -> bool:
+        """Returns whether image and caption go through the encoder together: any of the paper's four losses is on."""
+        return bool(self.weights.mlm or self.weights.moc or self.weights.mrfr or self.weights.itm)
+
+    @property
+    def singles(self) -> bool:
+        """Returns whether image-only and text-only sequences are needed: the contrastive loss is on."""
+        return self.weights.contrastive > 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrainConfig:
+    """A whole run; written beside its checkpoints."""
+
+    name: str
+    model: ModelConfig
+    align: StageConfig             # contrastive loss on image-only and text-only sequences
+    pretrain: StageConfig          # the paper's four tasks
+    seed: int = 1
+    lanes: int = 2                 # packs in a step, whatever the number of ranks
+    window: int = 64               # shards shuffled together
+    regions: int = 100             # the most confident ones of an image
+    checkpoint_steps: int = 1000   # between two checkpoints
+    log_steps: int = 25            # between two lines of the metrics log
+    cache_mib: int = 256           # decoded samples kept in memory, a rank
+    compute_threads: int = 0       # of torch, a rank; 0 leaves torch's own choice
+
+    def __post_init__(self) -> None:
+        for name in ("lanes", "window", "regions", "checkpoint_steps", "log_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not self.stages():
+            raise ValueError("no stage has samples; set align.samples or pretrain.samples")
+        if self.model.contrastive_dim == 0 and any(stage.singles for _, stage in self.stages()):
+            raise ValueError("a stage has a contrastive loss, but model.contrastive_dim is 0")
+
+    def stages(self) -> list[tuple[str, StageConfig]]:
+        """Returns the stages that have samples, in order, with their names."""
+        named = [("align", self.align), ("pretrain", self.pretrain)]
+        return [(name, stage) for name, stage in named if stage.samples]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DataFacts:
+    """What the data decides about a model."""
+
+    vocab_size: int
+    feature_dim: int
+    num_classes: int
+    max_regions: int               # of an image, after TrainConfig.regions
+    max_words: int                 # word pieces of a caption
+
+
+def check_facts(config: TrainConfig, facts: DataFacts) -> None:
+    """Raises UsageError where the model and the data do not fit each other."""
+    for name in ("vocab_size", "feature_dim", "num_classes"):
+        if getattr(config.model, name) != getattr(facts, name):
+            raise UsageError(f"run {config.name!r} has model.{name}={getattr(config.model, name)}, the shards have "
+                             f"{getattr(facts, name)}; --set model.{name}={getattr(facts, name)}, or other shards")
+    longest = facts.max_regions + facts.max_words + 3
+    if longest > config.model.max_tokens:
+        raise UsageError(f"a sequence of {facts.max_regions} regions and {facts.max_words} word pieces has {longest} "
+                         f"tokens, model.max_tokens is {config.model.max_tokens}; --set model.max_tokens={longest} "
+                         f"or --set regions={config.model.max_tokens - facts.max_words - 3}")
+
+
+def limits_of(stage: StageConfig, facts: DataFacts) -> PackLimits:
+    """Returns when a pack of the stage is full."""
+    return PackLimits(stage.pairs, stage.tokens or _most_tokens(stage, facts), stage.joint, stage.singles)
+
+
+def capacity_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> Capacity:
+    """Returns the fixed sizes of the stage's packs.
+
+    Masked lists have room for 1.5 times the expected share; what a rare draw has beyond it stays unmasked.
+    """
+    kinds = stage.joint + 2 * stage.singles
+    tokens = max(stage.tokens or _most_tokens(stage, facts), _most_tokens(dataclasses.replace(stage, pairs=1), facts))
+    pieces, regions = stage.pairs * facts.max_words, stage.pairs * facts.max_regions
+    sequences = stage.pairs * kinds
+    halves = stage.joint + stage.singles        # sequences that show the same half of a sample
+    return Capacity(
+        tokens=tokens, sequences=sequences, words=min(tokens, pieces * halves + 3 * sequences),
+        regions=min(tokens, regions * halves), distinct=min(tokens, regions),
+        masked_words=_room(stage.masking.words, min(tokens, pieces)) if stage.joint else 0,
+        masked_regions=_room(stage.masking.regions, min(tokens, regions)) if stage.joint else 0,
+        contrasts=stage.pairs if stage.singles else 0, max_tokens=config.model.max_tokens)
+
+
+def _room(share: float, count: int) -> int:
+    return min(count, int(1.5 * share * count) + 8)
+
+
+def _most_tokens(stage: StageConfig, facts: DataFacts) -> int:
+    one = facts.max_regions + facts.max_words
+    return stage.pairs * ((one + 3) * stage.joint + (one + 4) * stage.singles)
