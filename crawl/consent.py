@@ -19,6 +19,7 @@ REFUSALS = frozenset({"noindex", "none", "noimageindex", "noai", "noimageai", "n
 _VALUED = frozenset({"max-snippet", "max-image-preview", "max-video-preview", "unavailable_after"})
 _AGENT = re.compile(r"[A-Za-z0-9_-]+|\*")
 _SPLIT = re.compile(r"[,;\s]+")
+_NEAREST_LAST = ("tdm_file", "tdm_header", "tdm_meta")
 _YES_NO = {"yes": ALLOW, "y": ALLOW, "no": DENY, "n": DENY}
 
 
@@ -32,7 +33,7 @@ def from_headers(headers: Iterable[tuple[str, str]], tokens: frozenset[str]) -> 
         elif lower == "robots-tag":
             found.append(_directives("x_robots_tag", value, _tagged_dictionary(value, tokens)))
         elif lower == "tdm-reservation":
-            found.append(_reservation("tdm_header", value))
+            found.append(reservation("tdm_header", value, value, "header"))
         elif lower == "content-usage":
             found.append(Signal("content_usage", value[:MAX_RAW], _train_ai(value), "header"))
     return tuple(found)
@@ -46,31 +47,30 @@ def from_meta(metas: Iterable[tuple[str, str]], tokens: frozenset[str]) -> tuple
         if lower == "robots" or lower in tokens:
             found.append(_directives("meta_robots", content, _SPLIT.split(content.lower()), f"meta name={lower}"))
         elif lower == "tdm-reservation":
-            found.append(_reservation("tdm_meta", content))
+            found.append(reservation("tdm_meta", content, content, f"meta name={lower}"))
     return tuple(found)
 
 
-def from_robots(robots: Robots, decision: Decision, token: str) -> tuple[Signal, ...]:
-    """Returns the rule that decided, and the preference lines of the group that governs us."""
+def from_robots(robots: Robots, decision: Decision, target: str, token: str) -> tuple[Signal, ...]:
+    """Returns the rule that decided on a path, and the preference lines of the group that governs us."""
     found = [Signal("robots", decision.rule, ALLOW if decision.allowed else DENY, decision.evidence)]
     for line in robots.lines(token):
         if line.key == "content-signal":
             found.append(Signal("content_signal", line.value[:MAX_RAW], _content_signal(line.value),
                                 f"robots.txt line {line.number}"))
-        elif line.key == "content-usage" and not line.value.startswith("/"):
-            found.append(Signal("content_usage", line.value[:MAX_RAW], _train_ai(line.value),
-                                f"robots.txt line {line.number}"))
+    for line, value in robots.usage(target, token):
+        found.append(Signal("content_usage", line.value[:MAX_RAW], _train_ai(value), f"robots.txt line {line.number}"))
     return tuple(found)
 
 
 def verdict(signals: Sequence[Signal]) -> str:
     """Returns deny if any signal denies, else allow if any allows, else unknown.
 
-    Of the TDM reservations the last known one counts: a page's meta element overrides its header (TDMRep, section 6).
+    Of the TDM reservations the nearest known one counts: a page's meta element, its header, the site's file (TDMRep).
     """
-    reservations = [signal for signal in signals if signal.name.startswith("tdm_") and signal.verdict != UNKNOWN]
-    counted = {signal.verdict for signal in signals if not signal.name.startswith("tdm_")}
-    reservations.sort(key=lambda signal: signal.name == "tdm_meta")
+    reservations = [signal for signal in signals if signal.name in _NEAREST_LAST and signal.verdict != UNKNOWN]
+    counted = {signal.verdict for signal in signals if signal.name not in _NEAREST_LAST}
+    reservations.sort(key=lambda signal: _NEAREST_LAST.index(signal.name))
     counted.update(signal.verdict for signal in reservations[-1:])
     return DENY if DENY in counted else ALLOW if ALLOW in counted else UNKNOWN
 
@@ -112,9 +112,9 @@ def _tagged_dictionary(value: str, tokens: frozenset[str]) -> list[str]:
     return found
 
 
-def _reservation(name: str, value: str) -> Signal:
+def reservation(name: str, value: str, raw: str, evidence: str) -> Signal:
     """Returns a TDM reservation: 1 reserves, 0 does not, anything else is as if it were not there."""
-    return Signal(name, value[:MAX_RAW], {"1": DENY, "0": ALLOW}.get(value.strip(), UNKNOWN), "tdm-reservation")
+    return Signal(name, raw[:MAX_RAW], {"1": DENY, "0": ALLOW}.get(value.strip(), UNKNOWN), evidence)
 
 
 def _train_ai(value: str) -> str:

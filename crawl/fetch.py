@@ -49,7 +49,8 @@ class Answer:
     headers: tuple[tuple[str, str], ...]
     entity: bytes                  # transfer coding removed, content coding kept; empty unless outcome is ok and 200
     body: bytes                    # decoded
-    truncated: bool
+    cut: str                       # why the entity is not whole: "", length (our cap), disconnect
+    truncated: bool                # it is not, or the body reached its cap in decoding
     ip: str
     seconds: float                 # the whole request
     latency_s: float               # until the first byte of the answer
@@ -57,6 +58,15 @@ class Answer:
     def header(self, name: str) -> str:
         """Returns all values of a header joined by a comma, "" without one."""
         return ", ".join(value for key, value in self.headers if key.lower() == name)
+
+    @property
+    def location(self) -> str:
+        """Returns where a redirect points, "" for nowhere; servers send raw UTF-8 though headers are Latin-1."""
+        value = next((value for key, value in self.headers if key.lower() == "location"), "")
+        try:
+            return value.encode("latin-1").decode("utf-8")
+        except UnicodeDecodeError:
+            return value
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class Client:
         self._network = network
         self._addresses = network.addresses()
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, 4 * network.max_in_flight)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * network.max_in_flight)
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[_Transfer, Any]] = {}
 
@@ -86,7 +96,8 @@ class Client:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for easy in list(self._running):
+        for easy, (transfer, _) in self._running.items():
+            transfer.close()
             self._multi.remove_handle(easy)
             easy.close()
         self._running.clear()
@@ -138,6 +149,7 @@ class Client:
             for easy, code, message in [(easy, 0, "") for easy in succeeded] + failed:
                 transfer, token = self._running.pop(easy)
                 done.append((token, transfer.answer(easy, code, message)))
+                transfer.close()
                 self._multi.remove_handle(easy)
                 easy.reset()
                 self._idle.append(easy)
@@ -188,6 +200,7 @@ class _Transfer:
         self._headers: list[tuple[str, str]] = []
         self._header_bytes = 0
         self._pieces: list[bytes] = []
+        self._sockets: list[socket.socket] = []      # libcurl has duplicates of its own
 
     def open_socket(self, purpose: int, address: Any) -> Any:
         """Opens the socket for the address libcurl is about to dial, or refuses it (S1, S2)."""
@@ -196,7 +209,9 @@ class _Transfer:
         if self._refused or not isinstance(target, tuple) or not self._may_dial(self.url, str(target[0])):
             self._refused = True
             return pycurl.SOCKET_BAD
-        return socket.socket(family, kind, protocol)
+        opened = socket.socket(family, kind, protocol)
+        self._sockets.append(opened)
+        return opened
 
     def take_header(self, line: bytes) -> int:
         """Takes one header line; anything but its length hangs up."""
@@ -232,9 +247,15 @@ class _Transfer:
                 self._stopped = "too_large" if self.kind == "image" and self._status in OK_STATUSES else "cut"
         return 0 if self._stopped else len(piece)
 
+    def close(self) -> None:
+        """Closes our ends of the sockets."""
+        for opened in self._sockets:
+            opened.close()
+
     def answer(self, easy: Any, code: int, message: str) -> Answer:
         """Returns how the request ended, from libcurl's code and what came."""
-        outcome, truncated = self._outcome(easy, code, message)
+        outcome, cut = self._outcome(easy, code, message)
+        truncated = bool(cut)
         entity = body = b""
         if outcome == "ok" and self._status in OK_STATUSES:
             entity = b"".join(self._pieces)
@@ -246,29 +267,29 @@ class _Transfer:
         if outcome != "ok":
             entity = body = b""
         return Answer(url=self.url, outcome=outcome, status=self._status, status_line=self._status_line,
-                      headers=tuple(self._headers), entity=entity, body=body, truncated=truncated,
+                      headers=tuple(self._headers), entity=entity, body=body, cut=cut, truncated=truncated,
                       ip=easy.getinfo(pycurl.PRIMARY_IP) or "", seconds=easy.getinfo(pycurl.TOTAL_TIME),
                       latency_s=easy.getinfo(pycurl.STARTTRANSFER_TIME))
 
-    def _outcome(self, easy: Any, code: int, message: str) -> tuple[str, bool]:
+    def _outcome(self, easy: Any, code: int, message: str) -> tuple[str, str]:
         dialled = easy.getinfo(pycurl.PRIMARY_IP)
         if self._refused or (dialled and not self._may_dial(self.url, dialled)):
-            return "blocked_address", False
+            return "blocked_address", ""
         if self._stopped:
-            return ("ok", True) if self._stopped == "cut" else (self._stopped, False)
+            return ("ok", "length") if self._stopped == "cut" else (self._stopped, "")
         if code == 0:
-            return ("ok", False) if self._status else ("protocol_error", False)
+            return ("ok" if self._status else "protocol_error"), ""
         if code == pycurl.E_OPERATION_TIMEDOUT:
             if "too slow" in message:
-                return "too_slow", False
+                return "too_slow", ""
             late = easy.getinfo(pycurl.TOTAL_TIME) >= 0.98 * self.timeout_s
-            return ("timeout_total" if late or easy.getinfo(pycurl.CONNECT_TIME) > 0 else "connect_error"), False
+            return ("timeout_total" if late or easy.getinfo(pycurl.CONNECT_TIME) > 0 else "connect_error"), ""
         if code in _BROKEN_OFF and self._status:
             # A page without its end is still worth reading; half an image or half the rules are not.
-            return ("ok", True) if self.kind == "page" and self._pieces else ("disconnected", False)
+            return ("ok", "disconnect") if self.kind == "page" and self._pieces else ("disconnected", "")
         if code in _TLS_ERRORS:
-            return "tls_error", False
-        return _ERRORS.get(code, "protocol_error"), False
+            return "tls_error", ""
+        return _ERRORS.get(code, "protocol_error"), ""
 
     @property
     def _status(self) -> int:

@@ -10,7 +10,7 @@
         network      crawl.policy.Network (not hashed: how this machine reaches the hosts)
         round        number of the round, part of every WARC-Record-ID
         kind         "page" (WARC parts, FetchLog rows) or "image" (tar parts, ImageLog rows)
-        known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): their robots answers are used while fresh
+        known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): robots answers used while they are fresh
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
         progress     called as progress(done, total) in rows of the list, never more than about 5 times a second
 
@@ -27,7 +27,7 @@ A page body: crawl.warc.read_response(out + "/" + log.part, log.offset, log.leng
 An image: storage.read_range(join(out, log.part), log.offset, log.length); `image_of(log) -> crawl.records.Image`.
 Seeds: crawl.policy.require_contact(policy, network, urls) raises UsageError before a run; a URL found later that lies
     on the open web ends as the row `blocked_no_contact` instead, for half a crawl is no reason to stop it.
-Signals of a page: `log.signals` has robots, x_robots_tag, tdm_header, content_usage, content_signal; add
+Signals of a page: `log.signals` has robots, x_robots_tag, tdm_file, tdm_header, content_usage, content_signal; add
     crawl.consent.from_meta([(name, content), ...], policy.tokens) and judge all by crawl.consent.verdict(signals).
 
 Outcomes of a row
@@ -37,7 +37,135 @@ Outcomes of a row
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact
-    robots_denied, optout_robots (Content-Signal, Content-Usage), optout_header      refused by the site
+    robots_denied, optout_robots (Content-Signal, Content-Usage in robots.txt), optout_tdmrep (/.well-known/tdmrep.json),
+    optout_header          refused by the site; only the last of them after a request
     deferred_robots_unreachable, deferred_budget, deferred_suspended     not decided: due again in the next round
 """
 from __future__ import annotations
+
+import hashlib
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from crawl import storage, warc
+from crawl.parts import Part, PartLimits, PartWriter, committed
+from crawl.policy import FetchPolicy, Network
+from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
+from crawl.sniff import sniff
+from crawl.stages import recorded_time
+from crawl.tables import read_table
+from crawl.visits import Visit, Visits
+
+_PROGRESS_S = 0.2
+
+
+def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, network: Network, round: int, kind: str,
+                *, known_hosts: Sequence[str] = (), limits: PartLimits = PartLimits(),     # noqa: B008, it is frozen
+                progress: Callable[[int, int], None] | None = None) -> Iterator[Part]:
+    """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet."""
+    if kind not in ("page", "image"):
+        raise ValueError(f"kind is {kind!r}; it is 'page' or 'image'")
+    rows = read_table(list_path, FetchRow)
+    first = next(rows, None)
+    if first is None:
+        return
+    total = _count(list_path)
+    done: set[str] = set()
+    hosts = {host.authority: host for path in known_hosts for host in read_table(path, Host)}
+    index = 0
+    for part in committed(directory, first.shard):
+        done.update(row.url_key for row in read_table(storage.join(directory, part.log.name), _log_type(kind)))
+        hosts |= {host.authority: host for host in read_table(storage.join(directory, part.hosts.name), Host)}
+        index = part.index + 1
+        yield part
+    if len(done) >= total:
+        return
+    todo = (row for row in itertools.chain([first], rows) if row.url_key not in done)
+    report = _Progress(progress, len(done), total)
+    visits = Visits(policy, network, kind, hosts)
+    with PartWriter(directory, out, first.shard, index, kind, limits, _opening(kind, policy, round)) as writer:
+        for visit in visits.run(todo):
+            if visit is not None:
+                row, stored = _logged(visit, kind, round, policy)
+                writer.add(row, visits.new_hosts, stored)
+                visits.new_hosts.clear()
+                report.one_more()
+            if writer.is_full() and (part_now := writer.commit()):
+                yield part_now
+        if last := writer.commit():
+            yield last
+    report.end()
+
+
+def image_of(log: ImageLog) -> Image:
+    """Returns the row of the `images` table that a log row makes."""
+    return Image(url_key=log.url_key, url=log.url, outcome=log.outcome, http_status=log.http_status,
+                 final_url=log.final_url, fetched_at=log.fetched_at, signals=log.signals, permission=log.permission,
+                 format=log.format, width=log.width, height=log.height, num_bytes=log.body_bytes, sha256=log.sha256,
+                 part=log.part, offset=log.offset, length=log.length)
+
+
+def _log_type(kind: str) -> type[FetchLog]:
+    return ImageLog if kind == "image" else FetchLog
+
+
+def _count(list_path: str) -> int:
+    if storage.is_remote(list_path):
+        return sum(1 for _ in read_table(list_path, FetchRow))
+    return int(pq.read_metadata(list_path).num_rows)
+
+
+def _opening(kind: str, policy: FetchPolicy, round_number: int) -> Callable[[str], bytes]:
+    if kind == "image":
+        return lambda name: b""
+    return lambda name: warc.warcinfo(f"round-{round_number}/{name}.warc.gz", recorded_time(), policy.header)
+
+
+def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy) -> tuple[FetchLog, bytes]:
+    """Returns the log row of a visit and the bytes to store for it, none unless it is `ok`."""
+    fetched, answer = visit.fetched, visit.fetched.answer
+    outcome, facts = fetched.outcome, {}
+    if kind == "image":
+        facts = {"format": "", "width": 0, "height": 0}
+        if outcome == "ok":
+            sniffed = sniff(answer.body, policy.max_pixels)
+            outcome = sniffed.reason or "ok"
+            facts = {"format": sniffed.format, "width": sniffed.width, "height": sniffed.height}
+    is_stored = outcome == "ok"
+    identity = warc.record_id(visit.row.url_key, round_number) if is_stored and kind == "page" else ""
+    values: dict[str, Any] = dict(
+        url_key=visit.row.url_key, url=visit.row.url, kind=kind, depth=visit.row.depth, outcome=outcome,
+        http_status=answer.status, final_url=fetched.final_url, redirects=fetched.redirects,
+        content_type=answer.header("content-type")[:256], fetched_at=visit.fetched_at, body_bytes=len(answer.body),
+        truncated=answer.truncated, signals=visit.signals, permission=visit.permission, part="", offset=0, length=0,
+        sha256=hashlib.sha256(answer.body).hexdigest() if answer.body else "", warc_record_id=identity,
+        round=round_number, **facts)
+    if not is_stored:
+        return _log_type(kind)(**values), b""
+    stored = warc.response(answer, identity, visit.fetched_at) if kind == "page" else answer.body
+    return _log_type(kind)(**values), stored
+
+
+class _Progress:
+    """Calls back now and then, and at the end."""
+
+    def __init__(self, callback: Callable[[int, int], None] | None, done: int, total: int) -> None:
+        self._callback = callback
+        self._done = done
+        self._total = total
+        self._next = 0.0
+
+    def one_more(self) -> None:
+        self._done += 1
+        now = time.monotonic()
+        if self._callback and now >= self._next:
+            self._callback(self._done, self._total)
+            self._next = now + _PROGRESS_S
+
+    def end(self) -> None:
+        if self._callback:
+            self._callback(self._done, self._total)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from crawl import urls
-from crawl.records import CrawlEntry, FetchLog, FetchRow, Link
+from crawl.records import CrawlEntry, FetchLog, FetchRow, ImageFetch, Link
 from crawl.tables import stable_hash
 
 DUE = "due"
@@ -152,7 +152,7 @@ def _discovered(links: Sequence[Link], arrivals: Sequence[FetchLog], rules: Fron
                 round_number: int) -> CrawlEntry:
     followed = [link for link in links if rules.follow_nofollow or not link.nofollow]
     url = arrivals[0].final_url if arrivals else links[0].dst_url
-    depth = min([link.depth for link in followed or links] + [log.depth for log in arrivals])
+    depth = min([link.depth for link in followed or links] + [log.depth + 1 for log in arrivals])
     if arrivals:
         status = "reached_by_redirect"
     elif not followed:
@@ -251,6 +251,13 @@ def fetch_row(entry: CrawlEntry, shards: int, rules: FrontierRules) -> FetchRow:
     key = urls.politeness_key(entry.url)
     return FetchRow(order_key=order_key(entry.url_key, rules.order_seed), url_key=entry.url_key, url=entry.url,
                     kind=entry.kind, depth=entry.depth, politeness_key=key, shard=shard_of(key, shards))
+
+
+def image_row(wanted: ImageFetch, shards: int, rules: FrontierRules) -> FetchRow:
+    """Returns the row of the fetch list of an image URL."""
+    key = urls.politeness_key(wanted.url)
+    return FetchRow(order_key=order_key(wanted.url_key, rules.order_seed), url_key=wanted.url_key, url=wanted.url,
+                    kind="image", depth=0, politeness_key=key, shard=shard_of(key, shards))
 
 
 def shard_of(politeness_key: str, shards: int) -> int:

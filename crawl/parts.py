@@ -2,7 +2,7 @@
 
     STAGE/shard-0007/part-00000-3f0c51a2b7de.warc.gz    page answers, or
     STAGE/shard-0007/part-00000-3f0c51a2b7de.tar        images: plain tar of the original bytes
-    STAGE/shard-0007/part-00000-77aa01b9e2c4.parquet    one log row for each row of the fetch list, in the order they ended
+    STAGE/shard-0007/part-00000-77aa01b9e2c4.parquet    one log row for each row of the list, as they ended
     STAGE/shard-0007/part-00000-90ab4f11d3e0.hosts.parquet    robots answers
     STAGE/shard-0007/part-00000.json                    names, sizes and sha256 of the three, written last
 
@@ -20,7 +20,7 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from crawl import storage
@@ -130,7 +130,7 @@ class PartWriter:
             self._opened_at = self._clock()
         self._hosts += hosts
         if stored:
-            offset, length = self._store_image(row.sha256, row, stored) if self._kind == "image" else self._append(stored)
+            offset, length = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
             row = dataclasses.replace(row, offset=offset, length=length)
         self._rows.append((row, bool(stored)))
 
@@ -184,7 +184,7 @@ class PartWriter:
         self._file = None
         return FileEntry(name=storage.join(shard_name(self._shard), name), bytes=size, sha256=sha256)
 
-    def _commit_table(self, stem: str, suffix: str, record_type: type, rows: list[object]) -> FileEntry:
+    def _commit_table(self, stem: str, suffix: str, record_type: type, rows: Sequence[object]) -> FileEntry:
         data, counted = encode_table(record_type, rows)
         sha256 = hashlib.sha256(data).hexdigest()
         name = storage.join(shard_name(self._shard), f"{stem}-{sha256[:12]}{suffix}")
@@ -195,22 +195,23 @@ class PartWriter:
         """Writes bytes to the open file; returns their offset and length."""
         if self._file is None:
             os.makedirs(self._local, exist_ok=True)
-            self._file = open(os.path.join(self._local, f"{self._prefix}{os.getpid()}.tmp"), "w+b")    # noqa: SIM115
+            name = f"{self._prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp"
+            self._file = open(os.path.join(self._local, name), "w+b")      # noqa: SIM115, closed by commit or exit
             self._size = self._file.write(self._opening(f"{shard_name(self._shard)}/part-{self._index:05d}"))
         offset = self._size
         self._size += self._file.write(data)
         return offset, len(data)
 
-    def _store_image(self, sha256: str, row: FetchLog, data: bytes) -> tuple[int, int]:
+    def _store_image(self, row: FetchLog, data: bytes) -> tuple[int, int]:
         """Writes a tar member named by its hash, once in a part; returns where the image's own bytes are."""
-        if sha256 not in self._stored:
+        if row.sha256 not in self._stored:
             assert isinstance(row, ImageLog)
-            member = tarfile.TarInfo(f"{sha256}.{row.format}")
+            member = tarfile.TarInfo(f"{row.sha256}.{row.format}")
             member.size, member.mtime, member.mode = len(data), 0, 0o644
             self._append(member.tobuf(tarfile.USTAR_FORMAT))
-            self._stored[sha256] = self._append(data)
+            self._stored[row.sha256] = self._append(data)
             self._append(b"\0" * (-len(data) % _BLOCK))
-        return self._stored[sha256]
+        return self._stored[row.sha256]
 
 
 def _remove_leftovers(folder: str, prefix: str) -> None:
@@ -218,9 +219,19 @@ def _remove_leftovers(folder: str, prefix: str) -> None:
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):
-        pid = name.removeprefix(prefix).removesuffix(".tmp")
-        if name.startswith(prefix) and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
+        pid = name.removeprefix(prefix).partition("-")[0]
+        if name.startswith(prefix) and pid.isdigit() and not _is_running(int(pid)):
             os.unlink(os.path.join(folder, name))
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def outcomes_of(parts: list[Part]) -> dict[str, int]:

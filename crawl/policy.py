@@ -119,8 +119,8 @@ class Network:
             raise ValueError(f"ca_file: there is no file {self.ca_file!r}")
         if self.min_delay_s is not None and not 0 <= self.min_delay_s < float("inf"):
             raise ValueError(f"min_delay_s is {self.min_delay_s}; it must be at least 0")
-        if not 0 < self.max_in_flight <= 400:      # libcurl's select() ends at 1,024 descriptors
-            raise ValueError(f"max_in_flight is {self.max_in_flight}; it must be from 1 to 400")
+        if not 0 < self.max_in_flight <= 128:      # select() ends at 1,024 descriptors, and kept connections count too
+            raise ValueError(f"max_in_flight is {self.max_in_flight}; it must be from 1 to 128")
         if self.max_buffered_bytes <= 0:
             raise ValueError(f"max_buffered_bytes is {self.max_buffered_bytes}; it must be above 0")
         netguard.AddressPolicy(self.allow_hosts)

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 _GOOD_IN_A_ROW = 10                # good answers before a raised delay falls again
 _MAX_BACK_OFF = 64.0
+_MAX_ALLOWED_BACK_OFF = 4.0        # on hosts whose pace the operator set
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Pace:
 def pace_of(kind: str, policy: FetchPolicy, network: Network, is_allowed: bool) -> Pace:
     """Returns the pace for pages or images; `min_delay_s` replaces our own part on hosts the operator opened."""
     if is_allowed and network.min_delay_s is not None:
-        return Pace(network.min_delay_s, 0.0, policy.max_own_delay_s)
+        return Pace(network.min_delay_s, 0.0, min(policy.max_own_delay_s, _MAX_ALLOWED_BACK_OFF * network.min_delay_s))
     if kind == "image":
         return Pace(1.0 / policy.image_rate_per_s, 0.0, policy.max_own_delay_s)
     return Pace(policy.page_delay_s, policy.latency_factor, policy.max_own_delay_s)

@@ -102,6 +102,8 @@ class Host:
     sitemaps: tuple[str, ...]
     sha256: str                    # hex, of the body
     body: bytes                    # at most 512 KiB, decoded
+    tdm_cause: str                 # outcome of the request for /.well-known/tdmrep.json, "" when it was not asked for
+    tdm_body: bytes                # that file, empty without one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

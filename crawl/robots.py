@@ -96,6 +96,22 @@ class Robots:
         """Returns every line of the merged groups that govern a product token, in file order (R-14)."""
         return self._groups.get(token.lower(), self._groups.get("*", []))
 
+    def usage(self, target: str, token: str) -> list[tuple[Line, str]]:
+        """Returns the Content-Usage lines with the longest path that fits a target, and their value without the path.
+
+        draft-ietf-aipref-attach: a line without a path fits everything, several with one path are all returned.
+        """
+        found: list[tuple[Line, str]] = []
+        longest = -1
+        for line in self.lines(token):
+            if line.key == "content-usage":
+                path, _, value = line.value.partition(" ") if line.value[:1] in "/*" else ("", "", line.value)
+                pattern = Pattern(path)
+                if pattern.length >= longest and pattern.fits(target):
+                    found = [*(found if pattern.length == longest else []), (line, value)]
+                    longest = pattern.length
+        return found
+
     def group(self, token: str) -> str:
         """Returns which group governs a product token: itself, `*`, or "" for none."""
         return next((name for name in (token.lower(), "*") if name in self._groups), "")
@@ -129,22 +145,23 @@ class Robots:
                     self._groups[name].append(Line(number, key, value, name))
 
 
-class _Rule:
-    """One allow or disallow rule, ready to match."""
+class Pattern:
+    """A path pattern, ready to match."""
 
-    __slots__ = ("allow", "anchored", "length", "line", "pieces", "text")
+    __slots__ = ("anchored", "length", "pieces")
 
-    def __init__(self, line: Line) -> None:
-        pattern = _canonical(line.value, is_pattern=True)
-        self.allow = line.key == "allow"
-        self.line = line.number
-        self.text = f"{line.key.capitalize()}: {line.value}"[:512]
-        self.length = len(pattern)
-        self.anchored = pattern.endswith("$")
-        self.pieces = (pattern[:-1] if self.anchored else pattern).split("*")
+    def __init__(self, text: str) -> None:
+        self.anchored = text.endswith("$")
+        pattern = _canonical(text.removesuffix("$"), is_pattern=True)
+        self.length = len(pattern) + self.anchored
+        self.pieces = pattern.split("*")
+
+    def fits(self, target: str) -> bool:
+        """Returns whether the pattern fits path and query of a normalised URL."""
+        return self.matches(_canonical(target, is_pattern=False))
 
     def matches(self, path: str) -> bool:
-        """Returns whether the pattern fits from the first octet: leftmost pieces, so O(path x pieces) (R-17)."""
+        """Returns whether the pattern fits a canonical path: leftmost pieces, so O(path x pieces) (R-17)."""
         first, *rest = self.pieces
         if not path.startswith(first):
             return False
@@ -157,6 +174,18 @@ class _Rule:
                 return False
             at = found + len(piece)
         return not self.anchored or (path.endswith(rest[-1]) and len(path) - len(rest[-1]) >= at)
+
+
+class _Rule(Pattern):
+    """One allow or disallow rule, ready to match."""
+
+    __slots__ = ("allow", "line", "text")
+
+    def __init__(self, line: Line) -> None:
+        super().__init__(line.value)
+        self.allow = line.key == "allow"
+        self.line = line.number
+        self.text = f"{line.key.capitalize()}: {line.value}"[:512]
 
 
 def _lines(data: bytes) -> list[bytes]:
@@ -198,8 +227,8 @@ def _seconds(value: str) -> float:
 def _canonical(text: str, *, is_pattern: bool) -> str:
     """Returns a path or pattern with one spelling for each octet (R-18, RFC 9309, section 2.2.2).
 
-    Octets outside ASCII are percent-encoded, hex digits upper case, unreserved ones decoded.  In a path, a literal `*`
-    or `$` is encoded, so that a pattern's `%2A` fits it and its own `*` stays the wildcard.
+    Octets outside ASCII are percent-encoded, hex digits upper case, unreserved ones decoded.  A `$`, and in a path
+    a `*`, is encoded too, so that a pattern's `%24` or `%2A` fits it and its own `*` stays the wildcard.
     """
     data = text.encode("utf-8", "replace")
     out: list[str] = []
@@ -212,7 +241,7 @@ def _canonical(text: str, *, is_pattern: bool) -> str:
             out.append(chr(value) if value in _UNRESERVED else f"%{value:02X}")
             at += 3
             continue
-        if octet <= 0x20 or octet >= 0x7F or (not is_pattern and octet in b"*$"):
+        if octet <= 0x20 or octet >= 0x7F or octet == 0x24 or (octet == 0x2A and not is_pattern):
             out.append(f"%{octet:02X}")
         else:
             out.append(chr(octet))

@@ -19,6 +19,7 @@ from crawl.fetch import OK_STATUSES, Fetched
 from crawl.policy import FetchPolicy
 from crawl.records import ALLOW, DENY, Host, Signal
 from crawl.robots import Decision, Robots
+from crawl.tdmrep import TdmRep
 
 _HOUR = 3600
 _DAY = 24 * _HOUR
@@ -47,7 +48,8 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
         hops=len(fetched.redirects), final_url=fetched.final_url, fetched_at=now,
         expires_at=_later(now, _lifetime(answer.header("cache-control")) if state != "unreachable" else _HOUR),
         unreachable_since="", looks_html=bool(_HTML.match(body)), truncated=state == "ok" and answer.truncated,
-        crawl_delay_s=0.0, sitemaps=(), sha256=hashlib.sha256(body).hexdigest(), body=body)
+        crawl_delay_s=0.0, sitemaps=(), sha256=hashlib.sha256(body).hexdigest(), body=body,
+        tdm_cause="", tdm_body=b"")
     if state == "ok":
         robots = Robots(body)
         sitemaps = (urls.normalize(text, robots_url(authority)) for text in robots.sitemaps)
@@ -62,6 +64,12 @@ def _unreachable(host: Host, now: str, policy: FetchPolicy, old: Host | None) ->
     if old and old.robots != "unreachable" and reprieve:
         return dataclasses.replace(old, expires_at=host.expires_at, unreachable_since=since)
     return dataclasses.replace(host, robots="unreachable" if reprieve else "unavailable", unreachable_since=since)
+
+
+def with_tdmrep(host: Host, fetched: Fetched) -> Host:
+    """Returns the state of an authority after its tdmrep.json was asked for; only a whole file speaks."""
+    whole = fetched.outcome == "ok" and not fetched.answer.truncated
+    return dataclasses.replace(host, tdm_cause=fetched.outcome, tdm_body=fetched.answer.body if whole else b"")
 
 
 def is_fresh(host: Host, now: str) -> bool:
@@ -103,6 +111,7 @@ class Access:
         self.host = host
         self.crawl_delay_s = host.crawl_delay_s
         self._policy = policy
+        self._tdmrep = TdmRep(host.tdm_body)
         self._robots = Robots(host.body if host.robots == "ok" else b"")
         self._forbidden = host.robots == "forbidden" and policy.robots_forbidden == "disallow"
 
@@ -113,9 +122,12 @@ class Access:
             return outcome, (self._whole("unreachable", DENY),)
         if self._forbidden:
             return "robots_denied", (self._whole("forbidden", DENY),)
+        target = urls.target(url)
         if self.host.robots != "ok":
-            return "", (self._whole(self.host.robots, ALLOW),)
-        signals = from_robots(self._robots, self._decide(urls.target(url)), self._policy.product_token)
+            signals: tuple[Signal, ...] = (self._whole(self.host.robots, ALLOW),)
+        else:
+            signals = from_robots(self._robots, self._decide(target), target, self._policy.product_token)
+        signals += self._tdmrep.signals(target)
         return _refusal(signals), signals
 
     def _decide(self, target: str) -> Decision:
@@ -133,4 +145,6 @@ def _refusal(signals: Sequence[Signal]) -> str:
     denied = [signal.name for signal in signals if signal.verdict == DENY]
     if not denied:
         return ""
-    return "robots_denied" if "robots" in denied else "optout_robots"
+    if "robots" in denied:
+        return "robots_denied"
+    return "optout_tdmrep" if denied == ["tdm_file"] else "optout_robots"

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import posixpath
+import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -154,6 +155,18 @@ class Stage:
         if manifest is not None:
             _point(self.out, self.name, self.folder)
         return manifest
+
+    def give_up(self) -> None:
+        """Removes an unfinished stage that holds nothing worth keeping, so that a changed run can begin anew.
+
+        On an object store nothing is removed: what lies under no manifest is never read.
+        """
+        if storage.is_remote(self.out) or storage.exists(storage.join(self.directory, MANIFEST)):
+            return
+        shutil.rmtree(self.directory, ignore_errors=True)
+        opened = storage.join(self.out, self.name, "open.json")
+        if storage.exists(opened):
+            os.unlink(opened)
 
     def commit(self, tables: Mapping[str, Iterable[FileEntry]], funnel: Iterable[Funnel], *,
                notes: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Manifest:

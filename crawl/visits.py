@@ -15,8 +15,9 @@ from crawl.fetch import OK_STATUSES, REDIRECTS, Answer, Client, Fetched
 from crawl.policy import FetchPolicy, Network, may_reach
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
-from crawl.robots_access import Access, host_of, is_fresh, robots_url
+from crawl.robots_access import Access, host_of, is_fresh, robots_url, with_tdmrep
 from crawl.stages import recorded_time
+from crawl.tdmrep import PATH
 
 _WINDOW = 10_000                   # rows in memory: enough that a slow host does not hold up the others
 _HEARTBEAT_S = 0.5
@@ -39,14 +40,16 @@ class Visit:
 
 
 class _Task:
-    """A row, or the robots.txt of an authority, on its way."""
+    """A row, or a file of an authority that comes before its rows, on its way."""
 
-    __slots__ = ("attempts", "authority", "last", "redirects", "row", "signals", "spent_s", "url")
+    __slots__ = ("attempts", "authority", "first_url", "host", "last", "redirects", "row", "signals", "spent_s", "url")
 
-    def __init__(self, url: str, row: FetchRow | None, authority: str) -> None:
+    def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None) -> None:
+        self.first_url = url
         self.url = url                     # of the next hop
-        self.row = row                     # None for a robots.txt
-        self.authority = authority         # whose robots.txt it is, "" for a row
+        self.row = row                     # None for robots.txt and tdmrep.json
+        self.authority = authority         # whose file it is, "" for a row
+        self.host = host                   # what robots.txt gave, when this is tdmrep.json
         self.redirects: list[str] = []
         self.attempts = 0                  # failed ones
         self.spent_s = 0.0                 # over all hops of this attempt
@@ -68,7 +71,7 @@ class Visits:
         self._addresses = network.addresses()
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
         self._access: dict[str, Access] = {}
-        self._parked: dict[str, list[_Task]] = {}            # authority whose robots.txt is asked for -> rows
+        self._parked: dict[str, list[_Task]] = {}            # authority whose files are asked for -> rows
         self._finished: collections.deque[Visit] = collections.deque()
         self._open_rows = 0                # admitted and not yet yielded
         self._deadline = clock() + policy.shard_seconds
@@ -180,7 +183,7 @@ class Visits:
             task.attempts += 1
             task.spent_s = 0.0
             self._queue(task)
-        elif answer.outcome == "ok" and answer.status in REDIRECTS and answer.header("location"):
+        elif answer.outcome == "ok" and answer.status in REDIRECTS and answer.location:
             self._follow(task, answer)
         else:
             self._end(task, self._fetched(task, _outcome(answer), answer))
@@ -193,7 +196,7 @@ class Visits:
 
     def _follow(self, task: _Task, answer: Answer) -> None:
         """Sends a task to where a redirect points, through every check again (S4, R-22)."""
-        target = urls.normalize(answer.header("location"), task.url)
+        target = urls.normalize(answer.location, task.url)
         kind = "robots" if task.row is None else self._kind
         if target is None:
             reason = "bad_url"
@@ -221,14 +224,9 @@ class Visits:
         self._end(task, self._fetched(task, outcome, _nothing(task.url, outcome)))
 
     def _end(self, task: _Task, fetched: Fetched) -> None:
-        """Ends a task: a row comes out, a robots.txt lets the rows that waited for it go on."""
+        """Ends a task: a row comes out, a file of an authority leads to the next or to the rows that waited for it."""
         if task.row is None:
-            host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
-            if not fetched.outcome.startswith("deferred_"):
-                self.new_hosts.append(host)
-            self._open(host)
-            for waiting in reversed(self._parked.pop(task.authority)):
-                self._queue(waiting, first=True)
+            self._end_file(task, fetched)
             return
         signals = task.signals
         if fetched.outcome == "ok":
@@ -237,8 +235,24 @@ class Visits:
                 fetched = dataclasses.replace(fetched, outcome="optout_header")
         self._finished.append(Visit(task.row, fetched, signals, consent.verdict(signals), recorded_time()))
 
+    def _end_file(self, task: _Task, fetched: Fetched) -> None:
+        if task.host is None:
+            host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
+            tdmrep = str(urls.normalize(PATH, robots_url(task.authority)))
+            if not fetched.outcome.startswith("deferred_") and not Access(host, self._policy).ask(tdmrep)[0]:
+                self._queue(_Task(tdmrep, None, task.authority, host), first=True)
+                return
+        else:
+            host = with_tdmrep(task.host, fetched)
+        if not fetched.outcome.startswith("deferred_"):
+            self.new_hosts.append(host)
+        self._open(host)
+        for waiting in reversed(self._parked.pop(task.authority)):
+            if self._may_ask(waiting):                  # one that is refused need not wait for its turn
+                self._queue(waiting, first=True)
+
     def _fetched(self, task: _Task, outcome: str, answer: Answer) -> Fetched:
-        return Fetched(url=task.row.url if task.row else robots_url(task.authority), outcome=outcome,
+        return Fetched(url=task.first_url, outcome=outcome,
                        redirects=tuple(task.redirects), final_url=task.url, answer=answer)
 
     def _total_s(self, kind: str) -> float:
@@ -254,8 +268,8 @@ def _outcome(answer: Answer) -> str:
 
 def _nothing(url: str, outcome: str) -> Answer:
     """Returns the answer of a request that was never made."""
-    return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", truncated=False,
-                  ip="", seconds=0.0, latency_s=0.0)
+    return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", cut="",
+                  truncated=False, ip="", seconds=0.0, latency_s=0.0)
 
 
 def _retry_after(answer: Answer) -> float:

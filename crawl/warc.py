@@ -1,7 +1,7 @@
 """WARC/1.1 records (ISO 28500:2017) of page answers: written deterministically, one gzip member each, read by address.
 
-The entity is stored as it came, transfer coding removed and content coding kept; WARC-Payload-Digest is over it, and the
-reader undoes the coding under caps.
+The entity is stored as it came, transfer coding removed and content coding kept; WARC-Payload-Digest is over it, and
+the reader undoes the coding under caps.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:imagebert-lait:warc")
 _LEVEL = 6
 # What framed the entity on the wire and does not fit the bytes we hold.
 _RENAMED = {"transfer-encoding": "X-Crawl-Transfer-Encoding"}
-_MAX_HEAD = 256 * 1024             # WARC and HTTP headers of a record of ours
+_MAX_RECORD = 256 << 20            # our own come nowhere near it
 
 
 class BadRecord(Exception):
@@ -64,8 +64,8 @@ def response(answer: Answer, identity: str, date: str) -> bytes:
               "WARC-Target-URI": answer.url}
     if answer.ip:
         fields["WARC-IP-Address"] = answer.ip
-    if answer.truncated:
-        fields["WARC-Truncated"] = "length"
+    if answer.cut:
+        fields["WARC-Truncated"] = answer.cut
     fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": _digest(answer.entity),
                "WARC-Block-Digest": _digest(block)}
     return _member(fields, block)
@@ -78,9 +78,8 @@ def read_response(path: str, offset: int, length: int, max_body: int, max_ratio:
     """
     data = storage.read_range(path, offset, length)
     stream = zlib.decompressobj(31)
-    limit = length * 1100 + _MAX_HEAD        # deflate cannot grow further; our own records never come near it
     try:
-        text = stream.decompress(data, limit)
+        text = stream.decompress(data, _MAX_RECORD)
     except zlib.error as error:
         raise BadRecord(f"{path} at {offset}: {error}") from error
     head, gap, rest = text.partition(b"\r\n\r\n")

@@ -19,7 +19,7 @@ class Kind:
 
 
 class Census:
-    """Deals kinds to the numbers 0..total-1, evenly mixed, by arithmetic alone: a number's kind is found in O(log kinds).
+    """Deals kinds to the numbers 0..total-1, evenly mixed, by arithmetic alone, in O(log kinds) a number.
 
     The first kind takes what the others leave.
 
@@ -47,14 +47,22 @@ class Census:
             self._stride += 1
         self._back = pow(self._stride, -1, total) if total > 1 else 0
         self._shift = random.Random(f"{salt}/census").randrange(total)
+        self._swapped: dict[int, int] = {}
 
     def kind_of(self, number: int) -> tuple[Kind, int]:
         """Returns the kind of that number, and the how-manieth of its kind it is."""
-        rank = (number * self._stride + self._shift) % self.total
+        rank = (self._swapped.get(number, number) * self._stride + self._shift) % self.total
         index = bisect.bisect_right(self._starts, rank) - 1
         return self.kinds[index], rank - self._starts[index]
 
     def nth(self, kind: Kind, member: int) -> int:
         """Returns the number of the `member`-th of a kind: the inverse of `kind_of`."""
         rank = self._starts[self._names.index(kind.name)] + member
-        return (rank - self._shift) * self._back % self.total
+        number = (rank - self._shift) * self._back % self.total
+        return self._swapped.get(number, number)
+
+    def swap(self, one: int, other: int) -> None:
+        """Exchanges what two numbers are; each number at most once."""
+        if one in self._swapped or other in self._swapped:
+            raise ValueError(f"{one} or {other} was exchanged before")
+        self._swapped[one], self._swapped[other] = other, one

@@ -75,7 +75,7 @@ def draw_scene(seed: int, scene_id: int, profile: str = "first") -> Scene:
 
 
 def render(scene: Scene, width: int, height: int) -> Image.Image:
-    """Returns the scene as an RGB image of width x height px; other sizes than its canvas are the same picture scaled."""
+    """Returns the scene as an RGB image of width x height px: one picture, scaled where that is not its canvas."""
     image = paint(scene, *scene.canvas)
     return image if (width, height) == scene.canvas else image.resize((width, height), Image.Resampling.BILINEAR)
 

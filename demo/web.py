@@ -104,8 +104,28 @@ class SyntheticWeb:
         self.articles = Census(self.num_articles, PAGE_KINDS, f"{config.seed}/articles")
         # Hosts without a role of their own, where a redirect may safely lead.
         self.plain_hosts = tuple(number for number in range(config.hosts) if number not in HOST_ROLES)
+        self._show_every_kind()
         self.slot = functools.lru_cache(maxsize=16384)(self._slot)
         self.scene = functools.lru_cache(maxsize=16384)(self._scene)
+
+    def _show_every_kind(self) -> None:
+        """Gives each kind one image on a page that may be read, in exchange for a kept scene where it has none."""
+        keep = self.images.kinds[0]
+        free = (number for number in map(functools.partial(self.images.nth, keep), range(self.images.counts["keep"]))
+                if self._is_open(number))
+        for kind in self.images.kinds[1:]:
+            members = [self.images.nth(kind, member) for member in range(min(8, self.images.counts[kind.name]))]
+            if not any(map(self._is_open, members)):
+                self.images.swap(members[0], next(free))
+
+    def _is_open(self, number: int) -> bool:
+        host, page, _ = self._whereabouts(number)
+        return self.article(host, page).reason == "keep"
+
+    def _whereabouts(self, number: int) -> tuple[int, int, int]:
+        """Returns (host, article, place on it) of an image."""
+        host = bisect.bisect_right(self._first_image, number) - 1
+        return host, *self._article_at(number - self._first_image[host])
 
     def _images_per_host(self) -> list[int]:
         total, hosts = self.config.num_images, self.config.hosts
@@ -163,8 +183,7 @@ class SyntheticWeb:
 
     def _slot(self, number: int) -> Slot:
         kind, member = self.images.kind_of(number)
-        host = bisect.bisect_right(self._first_image, number) - 1
-        page, place = self._article_at(number - self._first_image[host])
+        host, page, place = self._whereabouts(number)
         reason = self.article(host, page).reason
         scene_id: int | None = number
         if kind.name == "duplicate":

@@ -5,7 +5,7 @@ import random
 
 _OPENINGS = ("We spent most of the morning", "Last week our small team went", "Some of our readers asked about",
              "It took a while to get used to", "Nobody remembers who first suggested", "There is a long tradition of",
-             "My sister has always been fond of", "The village council finally approved", "A friend of mine wrote about")
+             "My sister has always been fond of", "The village council finally approved", "A friend wrote about")
 _MIDDLES = ("walking along the coast", "collecting things for the spring fair", "the workshop behind the old station",
             "the little café near the harbour", "the exhibition in the town hall", "sorting what was left in the attic",
             "the new footpath through the hills", "the market on Saturday mornings", "a naïve idea from years ago")
@@ -73,8 +73,8 @@ def worse_caption(rng: random.Random, captions: tuple[str, ...]) -> str:
 def file_name(rng: random.Random) -> str:
     """Returns an alt text that is the name a camera or an editor gave the file."""
     number = rng.randrange(10_000)
-    return rng.choice((f"IMG_{number:04d}.JPG", f"DSC0{number:04d}", f"image-{number}.jpg", f"photo_{number}_final_v2.png",
-                       f"P10{number:05d}.jpeg", f"wp-content/uploads/2021/{number % 12 + 1:02d}/scan{number}.jpg"))
+    return rng.choice((f"IMG_{number:04d}.JPG", f"DSC0{number:04d}", f"image-{number}.jpg",
+                       f"photo_{number}_final_v2.png", f"P10{number:05d}.jpeg", f"wp-content/uploads/2021/{number % 12 + 1:02d}/scan{number}.jpg"))
 
 
 def spam(rng: random.Random) -> str:
@@ -104,4 +104,5 @@ def banner_text(rng: random.Random) -> str:
 def date_text(rng: random.Random) -> str:
     """Returns an alt text that only says when."""
     month = rng.choice(("January", "March", "May", "July", "October", "December"))
-    return f"{rng.randrange(1, 29)} {month} {rng.randrange(2009, 2025)}, {rng.randrange(24):02d}:{rng.randrange(60):02d}"
+    clock = f"{rng.randrange(24):02d}:{rng.randrange(60):02d}"
+    return f"{rng.randrange(1, 29)} {month} {rng.randrange(2009, 2025)}, {clock}"

@@ -1,4 +1,4 @@
-"""The last step: one image (with the near-duplicates that gave way to it) -> one best text, and an outcome for each row.
+"""The last step: one image (and the near-duplicates that gave way to it) -> one best text, an outcome for each row.
 
 Paper section 1.5.  Pure: what comes out depends on the cases alone, not on their order.
 """
@@ -61,12 +61,13 @@ def settle(survivor: str, cases: Iterable[ImageCase], rules: AggregateRules) -> 
 
 
 def _competing(main: ImageCase, losers: Sequence[ImageCase]) -> list[Text]:
-    """The survivor's texts and those that only its near-duplicates have, best first."""
-    chosen: dict[str, Text] = {text.identity: text for text in main.alive()}
+    """The survivor's texts and those that only its near-duplicates have, best first; what it lost stays lost."""
+    known = {text.identity for text in main.texts}
     others: dict[str, Text] = {}
     for text in sorted((text for case in losers for text in case.alive()), key=lambda text: text.rank):
-        others.setdefault(text.identity, text)
-    return sorted((others | chosen).values(), key=lambda text: text.rank)
+        if text.identity not in known:
+            others.setdefault(text.identity, text)
+    return sorted([*main.alive(), *others.values()], key=lambda text: text.rank)
 
 
 def _is_placeholder(cases: Sequence[ImageCase], rules: AggregateRules) -> bool:
@@ -100,7 +101,7 @@ def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rul
     main = cases[0]
     facts, row, image = main.facts, text.row, text.image
     # Bytes and their fetch belong to the survivor, even where the caption came with a near-duplicate.
-    own = main.texts[0].image if all(text is not other for other in main.texts) else image
+    own = image if any(text.pair_id == other.pair_id for other in main.texts) else main.claims.rows[0][1]
     urls = {claim.image_url for case in cases for claim, _ in case.claims.rows} - {row.image_url}
     return Best(
         key=facts.sha256[:32], image_sha256=facts.sha256, caption=text.caption.text, source=text.caption.source,

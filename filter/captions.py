@@ -50,13 +50,15 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _HASHTAG_TAIL = re.compile(r"(?:\s*#\w+)+\s*$")
 _MENTION = re.compile(r"(?<!\w)@\w{2,}")
 _BRACKETED = re.compile(r"^\W*\[([^\[\]]{3,})\]\W*$")
-_LABEL = re.compile(r"^(?:fig(?:ure|\.)?|illustration|image|picture|photo(?:graph)?|plate|diagram|photo caption|caption)"
-                    r"\s*(?:[\dIVXLC]+(?:[.\-]\d+)*[a-z]?)?\s*[.:\-–—]+\s*", re.IGNORECASE)
+_LABEL = re.compile(r"^(?:fig(?:ure|\.)?|illustration|image|picture|photo(?:graph)?|plate|diagram|"
+                    r"photo caption|caption)\s*(?:[\dIVXLC]+(?:[.\-]\d+)*[a-z]?)?\s*[.:\-–—]+\s*", re.IGNORECASE)
 _BRACKET_NOTE = re.compile(r"\[[^\[\]]{0,40}\]")
 _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 _SITE_SUFFIX = re.compile(r"\s+[|»•]\s+[^|»•]{1,60}$")
+# A program cut it in mid-sentence.
+_CUT_OFF = re.compile(r"\w\s*(?:\.{3,}|…)\s*(?:read more|more)?[\s\])]*$", re.IGNORECASE)
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "\u00a0": " ", "\u00ad": None})
 _EDGES = " \t-–—:|,;•*_/\\<>=~^+«»"
 
@@ -126,6 +128,8 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
         return "", "file_name"
     if EMAIL.search(raw):
         return "", "personal_data"
+    if source not in _RUNNING_TEXT and _CUT_OFF.search(raw):
+        return clean_caption(raw), "cut_off"
     text = clean_caption(raw)
     if not text:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from crawl.records import DENY, Image
 from filter.captions import normalise_caption
@@ -100,7 +100,7 @@ def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list
 
 
 def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, min_score: float, scorer: PairScorer) -> ImageCase:
-    """Returns the case of an image: its own verdict, and its texts scored; a rejected image's texts carry its reason."""
+    """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason."""
     facts = dataclasses.replace(facts, thumbnail=b"")
     texts = distinct_texts(facts.sha256, claims.rows)
     reason = reject_image(facts, rules)
@@ -120,7 +120,7 @@ def shared_captions(case: ImageCase) -> list[tuple[str, str]]:
     return [(text.identity, case.facts.perceptual_hash) for text in case.alive()]
 
 
-def ban(case: ImageCase, banned: frozenset[str] | set[str]) -> ImageCase:
+def ban(case: ImageCase, banned: Container[str]) -> ImageCase:
     """Returns the case with every text that too many images share rejected."""
     texts = tuple(dataclasses.replace(text, outcome="shared_caption")
                   if text.outcome == ALIVE and text.identity in banned else text for text in case.texts)

@@ -9,6 +9,7 @@ import io
 import struct
 import warnings
 import zlib
+from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -61,7 +62,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS, small: int = 0) -> Decoded
 
 def _load(image: Image.Image, max_pixels: int, small: int) -> Decoded:
     width, height = image.size
-    facts = {"format": _SUFFIXES.get(image.format or "", ""), "mode": image.mode}
+    facts: dict[str, Any] = {"format": _SUFFIXES.get(image.format or "", ""), "mode": image.mode}
     if width * height > max_pixels:
         return Decoded("too_many_pixels", None, width=width, height=height, **facts)
     orientation = 1

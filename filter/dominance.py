@@ -1,4 +1,4 @@
-"""Is an image what its page is about?  The paper's dominant-image detector (section 1.1), as rules on one occurrence."""
+"""Is an image what its page is about?  The paper's dominant-image detector (section 1.1) as rules."""
 from __future__ import annotations
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Two 64-bit picture hashes in integers only: equal bits on every machine, close bits for the same picture re-encoded."""
+"""Two 64-bit picture hashes in integers only: equal bits on every machine, close bits for a picture re-encoded."""
 from __future__ import annotations
 
 import math

@@ -13,16 +13,19 @@ class ImageRules:
     """The limits of `reject_image`; each is a `--set images.NAME=VALUE` of the filter stage."""
 
     min_side: int = 300              # px; both sides must be larger (paper section 1.2)
+    formats: tuple[str, ...] = ("jpg", "png", "webp")   # what a sample may hold; a GIF is hardly ever a photograph
     max_aspect: float = 3.0          # longer to shorter side: banners, rules, spines (COYO-700M)
     min_deviation: float = 8.0       # of luma, 0..127: plain tiles and near-plain ones
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
-    min_natural: float = 0.35        # P(photograph); low on purpose: a drawing that is kept costs less than a photograph lost
+    min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
 
 
 def reject_image(facts: ImageFacts, rules: ImageRules) -> str | None:
     """Returns why an image is dropped, or None; what could not be decoded keeps its own reason."""
     if facts.outcome != DECODED:
         return facts.outcome
+    if facts.format not in rules.formats:
+        return "format_not_kept"
     if facts.width <= rules.min_side or facts.height <= rules.min_side:
         return "too_small"
     if max(facts.width, facts.height) > rules.max_aspect * min(facts.width, facts.height):

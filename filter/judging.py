@@ -12,7 +12,8 @@ from filter.records import Caption, Judged
 
 FETCH = "fetch"
 # Strongest first: the first text's reason names the row's outcome when none survives, and it breaks ties of scores.
-SOURCES = ("figcaption", "alt", "table", "title", "aria_label", "og_description", "surrounding", "heading", "page_title")
+SOURCES = ("figcaption", "alt", "table", "title", "aria_label", "og_description", "surrounding", "heading",
+           "page_title")
 # Said of the picture itself; the others are near it.  alt="" says that the picture is decoration.
 _OWN_SOURCES = ("figcaption", "alt", "title", "aria_label")
 

@@ -1,14 +1,14 @@
 """Which language is a text in?  Deterministic and offline: script, then frequent words, then telling letters.
 
-The default needs no model.  A path to fastText's lid.176 (.bin or .ftz) makes that the judge; it is never fetched.  With
-either, a short text without evidence is "und": a caption of three nouns says nothing about its language.
+The default needs no model.  A path to fastText's lid.176 (.bin or .ftz) makes that the judge. With either,
+a short text without evidence is "und": a caption of three nouns says nothing about its language.
 """
 from __future__ import annotations
 
+import collections
 import functools
 import pathlib
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,14 +58,14 @@ def caption_language(text: str, lid_path: str = "") -> str:
 
 @functools.lru_cache(maxsize=512)
 def page_language(text: str, html_lang: str, lid_path: str = "") -> str:
-    """Returns the language of a page's visible text; what the page declares counts only where the text does not tell."""
+    """Returns the language of a page's visible text; what it declares counts where the text does not tell."""
     found = caption_language(text[:_PAGE_CHARACTERS], lid_path)
     declared = re.split(r"[-_]", html_lang.strip().lower())[0]
     return found if found != UNDETERMINED or not re.fullmatch(r"[a-z]{2,3}", declared) else declared
 
 
 def _by_words(text: str) -> str:
-    scripts = Counter({name: len(pattern.findall(text)) for name, pattern in _SCRIPTS})
+    scripts = collections.Counter({name: len(pattern.findall(text)) for name, pattern in _SCRIPTS})
     total = sum(scripts.values())
     if not total:
         return UNDETERMINED
@@ -89,7 +89,7 @@ def _cyrillic(text: str) -> str:
 
 
 def _latin(text: str) -> str:
-    evidence: Counter[str] = Counter()
+    evidence: dict[str, float] = collections.defaultdict(float)
     lowered = text.lower()
     for word in re.findall(r"[^\W\d_]+", lowered):
         for code in _languages_of(word):
@@ -132,16 +132,19 @@ def _languages_of(word: str) -> tuple[str, ...]:
 
 
 @functools.cache
-def _fasttext(path: str) -> Any:
-    import fasttext                                     # built from source; only a run with a model needs it
+def load_model(path: str) -> Any:
+    """Returns fastText's model from a file; raises UsageError for a path that is none."""
     if not pathlib.Path(path).is_file():
-        raise UsageError(f"language model {path!r} is not a file; give the path of lid.176.bin or .ftz, or leave it empty")
+        raise UsageError(f"language model {path!r} is not a file; give the path of lid.176.bin or .ftz, "
+                         f"or leave it empty")
+    import fasttext  # built from source; only a run with a model needs it
+
     return fasttext.load_model(path)
 
 
 def _by_fasttext(text: str, path: str, min_probability: float = 0.4) -> str:
     # predict("text") raises with numpy 2 (reference/environment.md); a line break inside would cut the text.
-    found = _fasttext(path).f.predict(" ".join(text.split()) + "\n", 1, 0.0, "strict")
+    found = load_model(path).f.predict(" ".join(text.split()) + "\n", 1, 0.0, "strict")
     if not found or found[0][0] < min_probability:
         return UNDETERMINED
     return str(found[0][1]).removeprefix("__label__")

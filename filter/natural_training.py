@@ -1,4 +1,4 @@
-"""Fits filter/natural.py: ridge logistic regression by Newton's steps, and what it would do on a source it never saw."""
+"""Fits filter/natural.py: ridge logistic regression by Newton's steps, and how it does on a source it never saw."""
 from __future__ import annotations
 
 import csv
@@ -32,7 +32,7 @@ def read_labels(table: str, root: str) -> list[tuple[str, str]]:
 def train_natural(rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """Returns the model that natural.json holds, with `seen`: images, and accuracy with each source left out in turn.
 
-    A source is sites/NAME, captions/NAME or fixtures/NAME of a path, else the image's folder: pictures of one site are alike.
+    A source is sites/NAME, captions/NAME or fixtures/NAME of a path, else the image's folder (they are alike).
     """
     features, labels, sources = [], [], []
     for path, label in rows:

@@ -1,7 +1,7 @@
 """Which images are the same picture?  Banded hashes; no connected components.
 
-An image gives way to a strictly better one (score, then pixels, then id) that shares a band of its perceptual hash, lies
-within the radius, and is confirmed by the difference hash and the shape.
+An image gives way to a strictly better one (score, then pixels, then id) that shares a band of its perceptual hash,
+lies within the radius, and is confirmed by the difference hash and the shape.
 """
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Words and spans that web pages put around captions: data for filter/captions.py."""
+"""Words and spans that web pages put around captions: what filter/captions.py cuts and refuses."""
 from __future__ import annotations
 
+import pathlib
 import re
 
 _SUFFIX = r"(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|ico|heic|pdf|php|html?)"
@@ -8,7 +9,6 @@ URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+|\b[a-z0-9\-]+\.(?:com
                  re.IGNORECASE)
 EMAIL = re.compile(r"\b[\w.+\-]{1,64}@[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,4}\b", re.IGNORECASE)
 PHONE = re.compile(r"(?<![\w.])\+?\(?\d{2,4}\)?(?:[\s.\-/]?\(?\d{2,4}\)?){2,4}(?![\w.])")
-CONTACT_WORDS = frozenset("call phone tel telephone mobile fax contact whatsapp sms dial cell".split())
 FILE_NAME = re.compile(rf"\b[\w\-%.()]+\.{_SUFFIX}\b", re.IGNORECASE)
 # The whole text is a file's name, a camera's number or a slug: IMG_2034, DSC-0041.JPG, red_car-2.
 WHOLE_FILE_NAME = re.compile(
@@ -35,7 +35,8 @@ CUT_SPANS = tuple(re.compile(pattern, flags) for pattern, flags in (
      r"full\s+size|gallery))*[)\]]?\.?", _FLAGS),
     (r"[(\[]?\b(?:opens?|open)\s+(?:link\s+)?in\s+(?:a\s+)?new\s+(?:tab|window)[)\]]?\.?", _FLAGS),
     (r"\b(?:read|learn|see|find out|show)\s+more\b[^\w]*$", _FLAGS),
-    (r"\b(?:buy|order|shop|subscribe|download|sign\s+up|book|call)\s+(?:it\s+)?(?:now|today|online|here)\b[.!]*", _FLAGS),
+    (r"\b(?:buy|order|shop|subscribe|download|sign\s+up|book|call)\s+(?:it\s+)?(?:now|today|online|here)\b[.!]*",
+     _FLAGS),
     (r"\badd\s+to\s+(?:cart|basket|bag|wish\s?list|favou?rites)\b[.!]*", _FLAGS),
     (r"\b(?:pin|share|save|like|tweet)\s+(?:it|this)(?:\s+(?:on|to|with)\s+\w+)?\b[.!]*", _FLAGS),
     (r"[|,\-–:(]*\s*\b(?:royalty[ \-]free\s+)?(?:free\s+)?stock\s+(?:photo(?:graph(?:y)?)?|image|picture|vector|"
@@ -47,98 +48,13 @@ CUT_SPANS = tuple(re.compile(pattern, flags) for pattern, flags in (
     (r"^\s*(?:thumbnail|preview|featured image|hero image|cover image|post image|profile picture)\s*[:\-–]\s*", _FLAGS),
 ))
 
-# Whole texts, normalised (filter.captions.normalise_caption).
-BOILERPLATE = frozenset(line.strip() for line in """
-image
-photo
-picture
-logo
-icon
-banner
-avatar
-thumbnail
-placeholder
-untitled
-image placeholder
-placeholder image
-no image
-no image available
-image not available
-image not found
-image unavailable
-image coming soon
-image removed
-this image has been removed
-image may contain
-loading
-loading image
-please wait
-advertisement
-sponsored content
-sponsored link
-profile picture
-user avatar
-null
-undefined
-none
-image description
-description of image
-image alt text
-alt text
-alt text here
-your image here
-insert image here
-featured image
-hero image
-header image
-background image
-cover image
-main image
-product image
-product photo
-company logo
-site logo
-our logo
-school logo
-back to top
-skip to content
-skip to main content
-play video
-video thumbnail
-share on facebook
-share on twitter
-follow us on twitter
-follow us on facebook
-like us on facebook
-opens in new window
-captcha image
-valid xhtml 1 0
-valid html
-valid css
-creative commons license
-powered by wordpress
-lorem ipsum dolor sit amet
-illustration
-frontispiece
-title page
-front cover
-back cover
-book cover
-decoration
-decorative image
-decorative border
-ornament
-divider
-spacer
-border
-bullet
-arrow
-""".splitlines() if line.strip())
 
-MENU_WORDS = frozenset("""home about contact login logout signin signup register search menu navigation shop cart checkout
-account faq sitemap blog news archive archives categories category tags next previous prev back help support terms privacy
-policy cookies careers press subscribe newsletter rss feed facebook twitter instagram youtube linkedin pinterest""".split())
+def _lines(name: str) -> frozenset[str]:
+    text = (pathlib.Path(__file__).parent / "data" / name).read_text(encoding="utf-8")
+    return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
-SPAM = frozenset("""viagra cialis casino casinos porn porno xxx sex sexy nude naked escorts milf hentai poker jackpot
-betting payday loan loans forex bitcoin crypto cheap cheapest discount discounts coupon coupons promo replica wholesale
-clearance deals freebies pills weightloss seo backlinks torrent warez keygen""".split())
+
+BOILERPLATE = _lines("boilerplate.txt")      # whole texts, normalised (filter.captions.normalise_caption)
+MENU_WORDS = _lines("menu_words.txt")
+SPAM = _lines("spam_words.txt")
+CONTACT_WORDS = _lines("contact_words.txt")

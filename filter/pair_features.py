@@ -20,7 +20,8 @@ from filter.vocabulary import unknown_share
 TEXT_FEATURES = (
     *(f"source_{source}" for source in SOURCES), "words", "length_fit", "characters_per_word", "function_share",
     "unknown_share", "capital_share", "digit_share", "ends_sentence", "distinct_share", "colour_words", "cut_share")
-IMAGE_FEATURES = ("log_pixels", "aspect", "natural", "entropy", "deviation", "in_main", "log_images_on_page", "from_head")
+IMAGE_FEATURES = ("log_pixels", "aspect", "natural", "entropy", "deviation", "in_main", "log_images_on_page",
+                  "from_head")
 CROSS_FEATURES = ("file_name_overlap", "page_title_overlap", "is_page_title", "colours_found", "colours_missing",
                   "sources_agreeing")
 FEATURES = TEXT_FEATURES + IMAGE_FEATURES + CROSS_FEATURES

@@ -48,8 +48,8 @@ class Judged:
     page_record_id: str
     page_sha256: str
     page_fetched_at: str
-    page_title: str                # for the pair's score
-    found_in: str                  # Candidate.found_in
+    page_title: str = ""           # for the pair's score
+    found_in: str = ""             # Candidate.found_in
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

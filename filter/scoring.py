@@ -59,7 +59,7 @@ class WeakScorer:
     """Gradient-boosted trees from a text file."""
 
     def __init__(self, path: str) -> None:
-        import lightgbm                                  # heavy; only where this scorer is asked for
+        import lightgbm  # heavy; only where this scorer is asked for
 
         text = pathlib.Path(path).read_text(encoding="utf-8")
         self._trees: Any = lightgbm.Booster(model_str=text)

@@ -2,7 +2,7 @@
 
 A word is unknown when too many of its letter triples (with `^` and `$` at its ends) never occur in English words.  The
 triples in data/english_triples.txt were counted over the word types of two public-domain books (Project Gutenberg 20417
-and 30221) and of Python's own documentation.  A rule on characters: names and rare words pass, `xqzvb` and `kd93jf` do not.
+and 30221) and of Python's own documentation.  It is a rule on characters: rare words and most names pass.
 """
 from __future__ import annotations
 

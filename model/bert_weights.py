@@ -34,7 +34,7 @@ _IN_LAYER = {
     "output.dense": "contract",
     "output.LayerNorm": "output_norm",
 }
-# Known parts of BERT that ImageBERT has no use for: the tied decoder is the word table, next-sentence prediction is gone.
+# Known parts of BERT without a use here: the tied decoder is the word table, next-sentence prediction is gone.
 _IGNORED = ("embeddings.position_ids", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias",
             "cls.seq_relationship.weight", "cls.seq_relationship.bias")
 _QKV = ("query", "key", "value")
@@ -60,8 +60,8 @@ def load_bert(model: ImageBert, path: str) -> BertReport:
     wanted = _wanted(model)
     taken = {name: found[name] for name in wanted if name in found}
     if not any(name.startswith("encoder.layer.") for name in taken):
-        raise UsageError(f"{path}: no name of a BERT encoder in it (it has {', '.join(sorted(found)[:3])} ...); give the "
-                         f"weights of a BERT, such as bert-base-uncased")
+        raise UsageError(f"{path}: no name of a BERT encoder in it (it has {', '.join(sorted(found)[:3])} ...); give "
+                         f"the weights of a BERT, such as bert-base-uncased")
     for name, tensor in taken.items():
         ours, part = wanted[name]
         target = targets[ours].data if part is None else targets[ours].data.chunk(3)[part]

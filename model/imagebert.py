@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -106,7 +107,8 @@ class Embeddings(nn.Module):
         """Returns the embedded token stream, [T, D]."""
         words_WD = self.words(pack.word_ids) + self.positions(pack.word_positions) + self.segments(pack.word_segments)
         constant_D = self.positions.weight[REGION_POSITION] + self.segments.weight[SEGMENT_IMAGE]
-        regions_RD = self.project(pack) + self.location(pack.geometry)[pack.region_rows] + constant_D
+        places_UD = self.location(pack.geometry.to(constant_D.dtype))
+        regions_RD = self.project(pack) + places_UD[pack.region_rows] + constant_D
         both = torch.cat([self.word_norm(words_WD), self.region_norm(regions_RD)])
         return self.dropout(both[pack.token_source])
 
@@ -153,18 +155,40 @@ Attention = Callable[[Tensor, float], Tensor]
 
 
 def attention_over(pack: Pack, x_TD: Tensor) -> Attention:
-    """Returns the attention of a pack: variable-length kernel on a GPU in half precision, else a padded view."""
+    """Returns the attention of a pack: variable-length kernel on a GPU in half precision, else padded views."""
     half = x_TD.is_cuda and (x_TD.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cuda"))
     variable = _varlen_attn() if half else None
-    padded = functools.cache(lambda: PaddedAttention(pack.cu_seqlens, pack.longest, len(x_TD)))
+    padded = functools.cache(lambda: _padded_views(pack.cu_seqlens, pack.longest, len(x_TD)))
 
     def attend(qkv: Tensor, dropout: float) -> Tensor:
         if variable is None or dropout:     # the kernel has no dropout (training.md section 5)
-            return padded()(qkv, dropout)
+            mixed = [view(qkv[first:last], dropout) for first, last, view in padded()]
+            return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
         q, k, v = qkv.unbind(1)
-        mixed = variable(q, k, v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest)
-        return mixed.reshape(len(qkv), -1)
+        mixed_TD = variable(q, k, v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest)
+        return mixed_TD.reshape(len(qkv), -1)
     return attend
+
+
+def _padded_views(cu_seqlens: Tensor, longest: int, tokens: int) -> list[tuple[int, int, PaddedAttention]]:
+    """Returns (first token, last token, attention) of one view, or of two where that saves padding.
+
+    Joint sequences come first and are twice as long as image-only and text-only ones, so one cut halves the work.
+    Only on the CPU: elsewhere shapes must not depend on data.
+    """
+    count = len(cu_seqlens) - 1
+    if cu_seqlens.is_cuda or count < 2:
+        return [(0, tokens, PaddedAttention(cu_seqlens, longest, tokens))]
+    lengths = cu_seqlens.diff().long()
+    before = lengths.cummax(0).values[:-1]
+    after = lengths.flip(0).cummax(0).values.flip(0)[1:]
+    place = torch.arange(1, count)
+    cut = int((place * before.square() + (count - place) * after.square()).argmin()) + 1
+    at = int(cu_seqlens[cut])
+    if at in (0, tokens):
+        return [(0, tokens, PaddedAttention(cu_seqlens, longest, tokens))]
+    return [(0, at, PaddedAttention(cu_seqlens[:cut + 1], int(before[cut - 1]), at)),
+            (at, tokens, PaddedAttention(cu_seqlens[cut:] - at, int(after[cut - 1]), tokens - at))]
 
 
 class PaddedAttention:
@@ -196,7 +220,7 @@ def _varlen_attn() -> Callable[..., Tensor] | None:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return None
-    return varlen_attn
+    return cast(Callable[..., Tensor], varlen_attn)
 
 
 class WordHead(nn.Module):

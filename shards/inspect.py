@@ -160,6 +160,7 @@ def with_boxes(image: bytes, regions: Regions) -> Any:
     pixels = upright(image)
     draw = ImageDraw.Draw(pixels)
     width = max(2, max(pixels.size) // 300)
+    height = max(13, max(pixels.size) // 45)
     # The most confident last, so that it lies on top.
     for place in reversed(range(len(regions))):
         colour = _BOX_COLOURS[place % len(_BOX_COLOURS)]
@@ -168,8 +169,8 @@ def with_boxes(image: bytes, regions: Regions) -> Any:
         draw.rectangle((*corner, right * (pixels.width - 1), bottom * (pixels.height - 1)), outline=colour, width=width)
         label = f"{int(regions.cls[place])}"
         anchor = (corner[0] + width + 2, corner[1] + width)
-        draw.rectangle(draw.textbbox(anchor, label), fill=colour)
-        draw.text(anchor, label, fill="white")
+        draw.rectangle(draw.textbbox(anchor, label, font_size=height), fill=colour)
+        draw.text(anchor, label, fill="white", font_size=height)
     return pixels
 
 

@@ -17,7 +17,7 @@ class RegionAddress:
     """Where the regions of a kept image lie: a row for each row of `best`, in the same order."""
 
     key: str
-    outcome: str                   # extracted, or why the image could not be decoded
+    outcome: str                   # extracted, or why the image cannot be stored: truncated_image, ...
     part: str                      # relative to the output root; "" when not extracted
     offset: int
     length: int

@@ -28,6 +28,7 @@ from shards.files import PartFile, encode_entry, read_entry
 from shards.patches import PatchesConfig
 from shards.records import EXTRACTED, RegionAddress
 from shards.regions import pack
+from shards.sample import EXTENSIONS
 
 Run = Callable[[str, Callable[[Any], None]], None]
 
@@ -81,7 +82,7 @@ def regions(out: str, config: PatchesConfig, run: Run) -> Manifest:
 
 def _lost(counted: Funnel) -> list[str]:
     lost = counted.rows_in - dict(counted.outcomes).get(EXTRACTED, 0)
-    return [f"{lost} kept images could not be decoded again"] if lost else []
+    return [f"{lost} kept images are not stored: not decoded again, or no jpg, png or webp"] if lost else []
 
 
 def _stem(bucket: int, buckets: int) -> str:
@@ -158,6 +159,7 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
                     rows.append(RegionAddress(best.key, EXTRACTED, "", part.append(packed), len(packed),
                                               hashlib.sha256(packed).hexdigest(), config.num_regions))
         entry = part.commit(lambda sha256: f"{stem}-{sha256[:12]}.bin")
+    # Replaced, not committed: a bucket that is done again may have made another part.
     storage.replace_bytes(storage.join(directory, stem + ".part.json"), encode_entry(entry))
     name = storage.join(folder, entry.name)
     write_bucket(directory, "regions", bucket, buckets, RegionAddress,
@@ -165,10 +167,13 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
 
 
 def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray) -> Iterator[bytes | str]:
-    """Yields the packed regions of each row, or why its image could not be decoded."""
-    found: dict[int, bytes | str] = {}
+    """Yields the packed regions of each row, or why its image cannot be stored or decoded."""
+    found: dict[int, bytes | str] = {place: "unsupported_format" for place, best in enumerate(window)
+                                     if best.format not in EXTENSIONS}
     addresses = [Address(best.part, best.offset, best.length, best.image_sha256) for best in window]
     for place, data in read_addresses(out, addresses):
+        if place in found:
+            continue
         image = decode(data, small=config.decode_side)
         found[place] = (image.reason if image.pixels is None
                         else pack(patches.extract(image.pixels, centroids, config)))

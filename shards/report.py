@@ -5,27 +5,20 @@ equal bytes.  All text of the web is escaped and its unseen characters are writt
 """
 from __future__ import annotations
 
-import base64
 import dataclasses
-import functools
 import json
+from collections.abc import Iterable
 from typing import Any
-
-import jinja2
-import markupsafe
 
 from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
-from crawl.stages import Funnel, Manifest, current, current_manifest
+from crawl.stages import Manifest, current, current_manifest
 from shards.census import HashSample, Sites, Tally, rows
-from shards.visible import pieces, shortened
+from shards.page import PASSED, page
 
 REPORT = "report.html"
-STAGES = ("crawl", "judge", "images", "features", "filter", "regions", "shards")
-# What an outcome is called when the row goes on to the next stage; every other outcome is a loss.
-PASSED = frozenset({"ok", "parsed", "candidate", "fetch", "decoded", "kept", "extracted", "stored", "written", "train",
-                    "test"})
+STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "codebook", "regions", "shards")
 
 CONTACT_SHEET = 60
 PER_REASON = 12
@@ -76,8 +69,10 @@ def write_report(out: str) -> str:
 def render(out: str) -> str:
     """Returns the report of a dataset root as HTML."""
     manifests = _manifests(out)
-    notes = [(name, note) for name, manifest in manifests.items() for note in manifest.notes]
+    # The shards repeat the notes and the funnel of the stages before them, for readers who have only the shards.
+    notes = _once((name, note) for name, manifest in manifests.items() for note in manifest.notes)
     notes += [("report", line) for line in _lineage_faults(manifests)]
+    funnel = list(dict.fromkeys(line for manifest in manifests.values() for line in manifest.funnel))
     sites, permissions = Sites(), _Permissions()
     for row in _rows(manifests, "crawl", "pages", ("url", "permission", "signals")):
         sites.of(row["url"]).pages += 1
@@ -85,13 +80,13 @@ def render(out: str) -> str:
     unfetched = _candidates(manifests, sites)
     kept, histograms, first, last = _kept(manifests, sites, permissions)
     ranked = sites.ranked()
-    return _environment().get_template("report.html.j2").render(
-        manifests=manifests, notes=notes, funnel=[line for manifest in manifests.values() for line in manifest.funnel],
+    return page(
+        manifests=manifests, notes=notes, funnel=funnel,
         configs={name: json.dumps(manifest.config, sort_keys=True, indent=2)
                  for name, manifest in manifests.items()},
         digests={name: digest(manifest.config)[:12] for name, manifest in manifests.items()},
         extra=manifests["shards"].extra, versions=manifests["shards"].extra.get("versions", {}),
-        splits=_splits(manifests["shards"]), figures=_figures(manifests), passed=PASSED,
+        splits=_splits(manifests["shards"]), figures=_figures(manifests),
         permissions=permissions, kept=kept, histograms=histograms, fetched=(first, last),
         rejected=_rejected_pairs(manifests), unfetched=unfetched, failed=_failed_images(manifests),
         sites=ranked[:MAX_SITES_SHOWN], more_sites=max(len(ranked) - MAX_SITES_SHOWN, 0), per_reason=PER_REASON)
@@ -104,6 +99,14 @@ def _manifests(out: str) -> dict[str, Manifest]:
     if not found:
         raise UsageError(f"{out}: no finished stage here; run `imagebert dataset --out {out}` first")
     return found
+
+
+def _once(notes: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Returns (stage, note) with each note under the first stage that has it."""
+    first: dict[str, str] = {}
+    for stage, note in notes:
+        first.setdefault(note, stage)
+    return [(stage, note) for note, stage in first.items()]
 
 
 def _lineage_faults(manifests: dict[str, Manifest]) -> list[str]:
@@ -242,57 +245,3 @@ def _splits(shards: Manifest) -> list[tuple[str, str, int, int, int]]:
         for place, count in enumerate((1, shard["samples"], shard["bytes"])):
             line[place] += count
     return [(split, ext, files, samples, size) for (split, ext), (files, samples, size) in sorted(totals.items())]
-
-
-@functools.cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(loader=jinja2.PackageLoader("shards", "data"), autoescape=True,
-                                     undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"web": _web, "url": _url, "picture": _picture, "share": _share, "losses": _losses,
-                            "through": _through}
-    return environment
-
-
-def _web(text: str, limit: int = 300) -> markupsafe.Markup:
-    """Returns text of the web as HTML: isolated in direction, unseen characters set apart."""
-    parts = [markupsafe.Markup('<b class="ctl">{}</b>').format(piece) if is_marker else markupsafe.escape(piece)
-             for piece, is_marker in pieces(shortened(text, limit))]
-    return markupsafe.Markup("<bdi>{}</bdi>").format(markupsafe.Markup("").join(parts))
-
-
-def _url(text: str, limit: int = 120) -> markupsafe.Markup:
-    return _web(text.partition("://")[2] or text, limit)
-
-
-def _picture(data: bytes) -> str:
-    """Returns a data: URL of a thumbnail, "" when it is none of the three formats that the project writes."""
-    kinds = ((b"RIFF", "image/webp"), (b"\xff\xd8\xff", "image/jpeg"), (b"\x89PNG", "image/png"))
-    for magic, kind in kinds:
-        if data.startswith(magic):
-            return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-    return ""
-
-
-def _share(part: float, whole: float) -> str:
-    """Returns a percentage that never rounds a part away.
-
-    >>> _share(1, 3), _share(1, 100000), _share(0, 5), _share(0, 0)
-    ('33 %', '<0.1 %', '0 %', '–')
-    """
-    if not whole:
-        return "–"
-    percent = 100 * part / whole
-    if part and percent < 0.1:
-        return "<0.1 %"
-    if 0 < percent < 10 or 99 < percent < 100:
-        return f"{percent:.1f} %"
-    return f"{percent:.0f} %"
-
-
-def _through(line: Funnel) -> int:
-    return sum(count for name, count in line.outcomes if name in PASSED)
-
-
-def _losses(line: Funnel) -> list[tuple[str, int]]:
-    return sorted(((name, count) for name, count in line.outcomes if name not in PASSED),
-                  key=lambda pair: (-pair[1], pair[0]))

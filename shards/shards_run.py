@@ -71,7 +71,7 @@ def _committed(directory: str, config: OrderConfig) -> Iterator[WrittenShard]:
 
 def _funnel(extracted: Funnel, written: Iterable[WrittenShard]) -> Funnel:
     """Returns what became of each kept image: a sample of a split, or the reason why it has no regions."""
-    counts: dict[str, int] = {f"not_decoded_{name}": count for name, count in extracted.outcomes if name != EXTRACTED}
+    counts: dict[str, int] = {f"not_stored_{name}": count for name, count in extracted.outcomes if name != EXTRACTED}
     for one in written:
         counts[one.shard.split] = counts.get(one.shard.split, 0) + one.shard.samples
     return Funnel("shards", "sample", extracted.rows_in, tuple(sorted(counts.items())))

@@ -126,6 +126,8 @@ def _shard(context: Context, shard: ShardFile) -> Iterator[Fault]:
     if len(index) != shard.samples:
         yield Fault(shard.index, "", -1, f"has {len(index)} rows, the manifest says {shard.samples} samples")
     rows = {key.decode(errors="replace"): row for row, key in enumerate(index["key"])}
+    if shard.table:
+        yield from _table(context, shard, index)
     keys: list[str] = []
     yield from _tar(context, shard.name, lambda members: _samples(context, shard, index, rows, members, keys))
     if len(keys) != shard.samples:
@@ -133,6 +135,22 @@ def _shard(context: Context, shard: ShardFile) -> Iterator[Fault]:
     context.keys.append((shard.name, np.array([key.encode() for key in keys], dtype=f"S{KEY_LENGTH}")))
     if shard.regions:
         yield from _tar(context, shard.regions, lambda members: _regions(context, shard, index, rows, members, keys))
+
+
+def _table(context: Context, shard: ShardFile, index: np.ndarray) -> Iterator[Fault]:
+    """Yields a fault where the Parquet beside a shard does not list the index's keys in its order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    try:
+        keys = pq.read_table(context.shards.path(shard.table), columns=["key"]).column("key").to_pylist()
+    except FileNotFoundError:
+        return                                              # a fault of the file already
+    except (pa.ArrowException, OSError, KeyError) as error:
+        yield Fault(shard.table, "", -1, f"not a table of samples ({str(error).splitlines()[0]})")
+        return
+    if keys != [key.decode(errors="replace") for key in index["key"]]:
+        yield Fault(shard.table, "", -1,
+                    f"its {len(keys)} keys are not the {len(index)} of {shard.index} in their order")
 
 
 def _repeated(context: Context) -> Iterator[Fault]:

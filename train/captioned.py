@@ -110,7 +110,8 @@ def _load_split(name: str, photographs: list[Photograph], regions_of: Callable[[
     samples, captions = [], []
     skipped: dict[str, int] = {}
     for photograph in photographs:
-        words = tuple(np.asarray(ids, np.int64) for ids in map(_ids(tokenizer), photograph.captions) if ids)
+        words = tuple(np.asarray(ids, np.int64) for ids in
+                      (tokenizer.encode(caption)[0] for caption in photograph.captions) if ids)
         try:
             data = _read(photograph.path)
             if not words:
@@ -123,7 +124,7 @@ def _load_split(name: str, photographs: list[Photograph], regions_of: Callable[[
         else:
             identity = hashlib.sha256(data).digest()
             number = int.from_bytes(identity[:8], "big")
-            samples.append(sample_of(identity.hex()[:32], words[0], regions, number, number))
+            samples.append(sample_of(identity.hex()[:32], words[0].tolist(), regions, number))
             captions.append(words)
         if on_image is not None:
             on_image()
@@ -132,10 +133,6 @@ def _load_split(name: str, photographs: list[Photograph], regions_of: Callable[[
                          f"{', ' if skipped else ''}{', '.join(f'{n} {why}' for why, n in sorted(skipped.items()))}); "
                          f"the captions file must name photographs with this split")
     return Collection(name, tuple(samples), tuple(captions), tuple(sorted(skipped.items())))
-
-
-def _ids(tokenizer: CaptionTokenizer) -> Callable[[str], list[int]]:
-    return lambda caption: tokenizer.encode(caption)[0]
 
 
 def _read(path: str) -> bytes:

@@ -140,7 +140,8 @@ def read_state(folder: str) -> RunState:
         raise UsageError(f"{path}: checkpoint format {value.get('format')!r}, this version reads {FORMAT}")
     try:
         lanes = tuple(LaneState(**lane) for lane in value["lanes"])
-        return RunState(**(value | {"lanes": lanes, "pending": tuple(value["pending"]), "sources": Sources(**value["sources"])}))
+        pending, sources = tuple(value["pending"]), Sources(**value["sources"])
+        return RunState(**(value | {"lanes": lanes, "pending": pending, "sources": sources}))
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not the state of a checkpoint ({error}); take another checkpoint") from error
 

@@ -64,8 +64,7 @@ def pretrain(args: argparse.Namespace) -> int:
         return 0 if state.finished else 3
     for stage, named in losses.items():
         for name, (first, last) in named.items():
-            if getattr(dict(config.stages())[stage].weights, name):
-                print(f"{stage:>10} {name:<12} {first:8.3f} -> {last:8.3f}")
+            print(f"{stage:>10} {name:<12} {first:8.3f} -> {last:8.3f}")
     print(f"checkpoint: {folder}")
     if not state.finished:
         print(f"stopped in stage {state.stage_name} at step {state.step}; the same command with --resume goes on",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.imagebert import ImageBert
+from train.data import token_hash
 from train.items import Collection
 from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for, identities
 from train.randomness import DROPOUT, NEGATIVES, ORDER_SAMPLES, WORD_IDS, below, mix, permutation, torch_seed
@@ -140,7 +141,7 @@ def with_one_caption(collection: Collection, images: NDArray[np.int64], seed: in
         words = own[int(below(len(own), seed, WORD_IDS, epoch, np.uint64(sample.key_hash)))]
         same = words is own[0]
         chosen.append(sample if same else dataclasses.replace(
-            sample, words=words, caption_hash=int(mix(np.uint64(sample.key_hash), *words.tolist()))))
+            sample, words=words, caption_hash=token_hash(words.tolist())))
     return tuple(chosen)
 
 

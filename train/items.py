@@ -1,6 +1,7 @@
 """What retrieval is measured on: images with their regions, each with one or several captions."""
 from __future__ import annotations
 
+import collections
 import dataclasses
 import hashlib
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from shards.manifest import ShardSet
 from shards.reader import ShardReader
 from shards.regions import Regions
 from shards.tokens import CaptionTokenizer
+from train.data import key_hash, read_sample, token_hash
 from train.packing import Sample
 
 Words = NDArray[np.int64]
@@ -57,7 +59,7 @@ class Collection:
 
     def every_caption(self) -> tuple[Sample, ...]:
         """Returns one sample for each caption: the pairs that training draws from."""
-        return tuple(dataclasses.replace(sample, words=words, caption_hash=_words_hash(words))
+        return tuple(dataclasses.replace(sample, words=words, caption_hash=token_hash(words.tolist()))
                      for sample, own in zip(self.samples, self.captions, strict=True) for words in own)
 
     def digest(self) -> str:
@@ -69,40 +71,39 @@ class Collection:
         return digest([self.keys, self.caption_names(), pixels.hexdigest()])
 
 
-def sample_of(key: str, words: Sequence[int] | Words, regions: Regions, image_hash: int, group_hash: int) -> Sample:
-    """Returns one image with one caption, features as u8 (f16 ones are quantised as DESIGN.md's shards are)."""
+def sample_of(key: str, words: Sequence[int], regions: Regions, image_hash: int) -> Sample:
+    """Returns one photograph with one caption; raises ValueError for features that are not u8."""
     if regions.scale is None:
-        features, scale = _quantised(regions.feat.astype(np.float32))
-    else:
-        features, scale = regions.feat, regions.scale.astype(np.float32)
+        raise ValueError(f"{key}: features are not u8")
     zero = np.zeros(len(regions), np.float32) if regions.zero is None else regions.zero.astype(np.float32)
-    if regions.scale is None:
-        zero = np.full(len(regions), 128.0, np.float32)
-    ids = np.asarray(words, np.int64)
-    return Sample(key=key, key_hash=_hash64(key.encode()), words=ids, features=features, scale=scale, zero=zero,
-                  boxes=regions.box.astype(np.float32), classes=regions.cls.astype(np.int64),
-                  image_hash=image_hash, group_hash=group_hash, caption_hash=_words_hash(ids))
+    ids = [int(word) for word in words]
+    return Sample(key=key, key_hash=key_hash(key), words=np.array(ids, np.int64), features=regions.feat,
+                  scale=regions.scale.astype(np.float32), zero=zero, boxes=regions.box.astype(np.float32),
+                  classes=regions.cls.astype(np.int64), image_hash=image_hash, group_hash=image_hash,
+                  caption_hash=token_hash(ids))
 
 
-def from_shards(shards: ShardSet, split: str, tokenizer: CaptionTokenizer, max_regions: int = 100) -> Collection:
-    """Returns a split of shards: one caption an image; images without regions or words are skipped and counted.
+def from_shards(shards: ShardSet, split: str, tokenizer: CaptionTokenizer, max_regions: int = 100,
+                limit: int | None = None) -> Collection:
+    """Returns the first `limit` samples of a split (its order is random): one caption an image.
 
-    Raises UsageError for a split without samples.
+    Samples without regions or words are skipped and counted.  Raises UsageError for a split without samples.
     """
     samples: list[Sample] = []
-    skipped: dict[str, int] = {}
+    skipped: collections.Counter[str] = collections.Counter()
     for shard in shards.of_split(split):
         with ShardReader(shards.directory, shard) as reader:
             for row in range(len(reader)):
-                words, _ = tokenizer.encode(reader.caption(row))
-                if not words:
-                    skipped["no_words"] = skipped.get("no_words", 0) + 1
-                elif not shard.regions or not reader.index["num_regions"][row]:
-                    skipped["no_regions"] = skipped.get("no_regions", 0) + 1
+                if limit is not None and len(samples) >= limit:
+                    break
+                if not shard.regions or not reader.index["num_regions"][row]:
+                    skipped["no_regions"] += 1
+                    continue
+                sample = read_sample(reader, row, tokenizer, max_regions)
+                if len(sample.words):
+                    samples.append(sample)
                 else:
-                    samples.append(sample_of(reader.key(row), words, reader.regions(row, max_regions),
-                                             int(reader.index["image_hash"][row]),
-                                             int(reader.index["group_hash"][row])))
+                    skipped["no_words"] += 1
     if not samples:
         raise UsageError(f"{shards.directory}: no sample to use in split {split!r} ({shards.samples(split)} stored); "
                          f"build shards with held-out samples, or choose another split with --set split=train")
@@ -119,17 +120,3 @@ def shuffled_regions(collection: Collection) -> Collection:
         samples.append(dataclasses.replace(sample, features=other.features, scale=other.scale, zero=other.zero,
                                            boxes=other.boxes, classes=other.classes))
     return dataclasses.replace(collection, name=f"{collection.name}, regions shuffled", samples=tuple(samples))
-
-
-def _quantised(values: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Returns u8 around 128 and a scale per region."""
-    scale = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-8) / 127.0
-    return np.clip(np.rint(values / scale[:, None]) + 128, 0, 255).astype(np.uint8), scale.astype(np.float32)
-
-
-def _words_hash(words: Words) -> int:
-    return _hash64(np.ascontiguousarray(words, np.int64).tobytes())
-
-
-def _hash64(data: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(data).digest()[:8], "big")

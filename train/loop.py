@@ -33,6 +33,7 @@ from train.checkpoint import (
     state_digest,
 )
 from train.data import PackStream, StageStart, Step, TrainingData, default_threads
+from train.extractor import keep_extractor
 from train.metrics import MetricsLog
 from train.plan import StageConfig, TrainConfig, check_facts
 from train.progress import Progress
@@ -74,17 +75,19 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
         folder = find_checkpoint(out)
         if folder and not resume:
             state = read_state(folder)
-            raise UsageError(f"{out} already holds a run (stage {state.stage_name}, step {state.step}); add --resume to "
-                             f"go on with it, or give another --out")
+            raise UsageError(f"{out} already holds a run (stage {state.stage_name}, step {state.step}); add --resume "
+                             f"to go on with it, or give another --out")
         if folder:
             check_sources(folder, read_state(folder), sources, config.model)
             if read_state(folder).finished:
                 return folder
         _write_config(out, config)
+        keep_extractor(data.shards, out)     # for photographs that are in no shard
         job = Job(config, shards, out, threads or default_threads(), folder or "", shown)
         run_ranks(train_rank, job, ranks)
     written = find_checkpoint(out)
-    assert written is not None, "a run that ended without an exception has a checkpoint"
+    if written is None:
+        raise UsageError(f"{out}: stopped before the first step, nothing was saved; run the same command again")
     return written
 
 
@@ -158,12 +161,13 @@ def _run_stage(ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, sta
             seen = step.samples_before + step.samples
             ended = seen >= stage.samples
             if (step.number + 1) % config.log_steps == 0 or ended:
-                means = dict(zip(LOSSES, (pending / count).tolist(), strict=True))
+                means = {loss: value for loss, value in zip(LOSSES, (pending / count).tolist(), strict=True)
+                         if getattr(stage.weights, loss)}
                 if log is not None:
                     log.write({"stage": name, "stage_number": state.stage, "step": step.number, "samples": seen,
                                **means, "learning_rate": rate, "gradient_norm": float(norm),
                                "stayed_positive": int(extra[-2]), "seconds": round(time.monotonic() - begun, 3)})
-                progress.losses({loss: value for loss, value in means.items() if getattr(stage.weights, loss)})
+                progress.losses(means)
                 pending, count = torch.zeros(len(LOSSES), dtype=torch.float64), 0
             progress.advance(step.samples)
 

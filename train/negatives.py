@@ -38,13 +38,13 @@ def draw_captions(samples: Sequence[Sample], probability: float, *counters: int)
                 given[place], given[other] = given[other], given[place]
         if not forbidden[order, given].any():
             break
-    # Those left keep their own caption; whoever was to get one of theirs keeps its own too, until no caption is twice.
-    free = ~forbidden[order, given]
+    # Who still has a forbidden caption keeps its own; the one who was to get that takes the forbidden one instead.
     while True:
-        kept = set(order[free].tolist())
-        still = free & np.array([image in kept for image in given.tolist()], bool)
-        if (still == free).all():
+        left = np.flatnonzero(forbidden[order, given] & (order != given))
+        if not len(left):
             break
-        free = still
-    captions[order[free]] = given[free]
-    return captions, int((~free).sum())
+        place = left[0]
+        taker = np.flatnonzero(given == order[place])[0]
+        given[taker], given[place] = given[place], order[place]
+    captions[order] = given
+    return captions, int((order == given).sum())

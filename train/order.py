@@ -3,8 +3,8 @@
     shards -> dealt to L fixed lanes -> a lane's shards in random order, in windows of W shards
            -> samples shuffled inside a window -> packs of consecutive samples
 
-A step is one pack from each lane; with N ranks, rank r runs lanes r, r + N, ...  A lane that comes to its end begins its
-next epoch by itself.  So the state is one (epoch, window, offset) a lane, whatever the number of ranks or threads.
+A step is one pack from each lane; with N ranks, rank r runs lanes r, r + N, ...  A lane that comes to its end begins
+its next epoch by itself.  So the state is one (epoch, window, offset) a lane, whatever the number of ranks or threads.
 """
 from __future__ import annotations
 

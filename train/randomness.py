@@ -1,7 +1,7 @@
 """Randomness without state: an integer hash of what is drawn and for whom.
 
-A draw is a pure function of its counters (seed, stage, epoch, pack, key, what, index), so it is the same on any number of
-ranks and threads and after any restart, and nothing has to be saved.  The mixing function is SplitMix64's finaliser
+A draw is a pure function of its counters (seed, stage, epoch, pack, key, what, index), so it is the same on any number
+of ranks and threads and after any restart, and nothing has to be saved.  The mixing function is SplitMix64's finaliser
 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014).
 """
 from __future__ import annotations
@@ -14,7 +14,9 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 
 # What a draw decides; a different number for each keeps the draws of one sample independent.
-ORDER_SHARDS, ORDER_SAMPLES, MASK_WORDS, REPLACE_WORDS, WORD_IDS, MASK_REGIONS, HIDE_REGIONS, NEGATIVES, DROPOUT = range(9)
+ORDER_SHARDS, ORDER_SAMPLES = 0, 1
+MASK_WORDS, REPLACE_WORDS, WORD_IDS, MASK_REGIONS, HIDE_REGIONS = 2, 3, 4, 5, 6
+NEGATIVES, DROPOUT = 7, 8
 
 
 def mix(*counters: ArrayLike) -> NDArray[np.uint64]:

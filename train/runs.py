@@ -22,7 +22,7 @@ def demo(facts: DataFacts) -> TrainConfig:
 
 
 def base(facts: DataFacts) -> TrainConfig:
-    """Returns the paper's pre-training: BERT-base, batch 48, Adam at 1e-4, 17 epochs of 10 million pairs (section 4)."""
+    """Returns the paper's pre-training (section 4): BERT-base, batch 48, Adam at 1e-4, 17 epochs of 10M pairs."""
     del facts      # the paper's sizes are fixed; other data is refused
     optimizer = OptimizerConfig()
     return TrainConfig(

@@ -97,8 +97,8 @@ def made_sample(number: int, caption: str = "", page_url: str = "") -> Made:
         caption_hash=hashlib.sha256(caption.encode()).hexdigest()[:16], group_hash=sha256[:16], natural=0.75,
         page_language=("en", "en", "de")[number % 3], permission="allow", signals=(SIGNAL,),
         page_record_id=f"urn:uuid:{number:08d}-0000-4000-8000-000000000000", page_sha256="ab" * 32,
-        page_fetched_at=TIME, image_fetched_at=TIME, part="images/x/part-00000.tar", offset=512 * number, length=len(data),
-        thumbnail=thumbnail(data))
+        page_fetched_at=TIME, image_fetched_at=TIME, part="images/x/part-00000.tar",
+        offset=512 * number, length=len(data), thumbnail=thumbnail(data))
     plain = dataclasses.asdict(best)
     fields = {name: plain[name] for name in plain
               if name not in ("image_sha256", "part", "offset", "length", "thumbnail")}
@@ -216,16 +216,17 @@ def _judged(number: int) -> Judged:
     return Judged(occurrence=f"{number:032x}", image_key=f"{number:032x}",
                   image_url=f"https://img.site{number % 7}.example/{number}.gif", page_key=f"{number:032x}",
                   page_url=f"https://www.site{number % 7}.example/pages/{number}.html", outcome=outcome,
-                  captions=captions, page_language="en", page_title="t", found_in="img.src", ordinal=0, images_on_page=3,
-                  in_main=True, permission="allow",
-                  signals=(SIGNAL,), page_record_id="urn:uuid:0", page_sha256="ab" * 32, page_fetched_at=TIME)
+                  captions=captions, page_language="en", page_title="t", found_in="img.src", ordinal=0,
+                  images_on_page=3, in_main=True, permission="allow", signals=(SIGNAL,),
+                  page_record_id="urn:uuid:0", page_sha256="ab" * 32, page_fetched_at=TIME)
 
 
 def _image(number: int) -> Image:
     outcome = "ok" if number % 5 else "http_404"
     return Image(url_key=f"{number:032x}", url=f"https://img.site{number % 7}.example/{number}.jpg", outcome=outcome,
                  http_status=200 if number % 5 else 404, final_url="", fetched_at=TIME, signals=(),
-                 permission="unknown", format="jpg", width=400, height=320, num_bytes=1000, sha256="", part="", offset=0, length=0)
+                 permission="unknown", format="jpg", width=400, height=320, num_bytes=1000, sha256="",
+                 part="", offset=0, length=0)
 
 
 def _kept_pair(made: Made) -> Pair:

@@ -1,0 +1,145 @@
+"""The commands `crawl` and `images`, and the network options that `dataset` and `demo` share with them."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+from typing import Any
+
+from crawl.config import override
+from crawl.errors import UsageError
+from crawl.images_run import ImagesConfig, fetch_images
+from crawl.lock import run_lock
+from crawl.policy import FetchPolicy, Network
+from crawl.rounds import CrawlConfig, crawl_pages
+from crawl.stages import Manifest
+
+
+def register(subparsers: Any) -> None:
+    """Adds `crawl` and `images` to the command."""
+    crawl = subparsers.add_parser(
+        "crawl", help="fetch pages from the seeds on, find image candidates",
+        description="Fetches pages round by round, politely and under robots.txt, stores them as WARC, and writes the "
+                    "tables pages, links and candidates. Killed or stopped, it goes on where it was.")
+    crawl.add_argument("--seeds", required=True, metavar="FILE", help="URLs to start from, one a line, # for comments")
+    _add_output(crawl)
+    add_network_options(crawl)
+    crawl.set_defaults(command=crawl_command)
+
+    images = subparsers.add_parser(
+        "images", help="download the images that `filter` judged worth it",
+        description="Downloads every image URL of the current judge stage once, stores the original bytes in tar "
+                    "parts, and writes a row for each URL. What an earlier run has is never downloaded again.")
+    _add_output(images)
+    add_network_options(images)
+    images.set_defaults(command=images_command)
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Adds how to reach the web and how to behave on it; `network_from`, `crawl_from` and `fetch_from` read them."""
+    who = parser.add_argument_group("who we say we are")
+    who.add_argument("--contact", metavar="URL_OR_MAIL",
+                     help="whom a site can write to; part of the User-Agent, and required on the open web")
+    who.add_argument("--agent", metavar="NAME",
+                     help="User-Agent and the name robots.txt knows us by (default: imagebert-lait)")
+    how = parser.add_argument_group("how we reach hosts")
+    how.add_argument("--allow-host", action="append", default=[], metavar="HOST[:PORT]",
+                     help="open a private or loopback address, or an unusual port; repeatable. "
+                          "Without it only public addresses are dialled")
+    how.add_argument("--resolve", action="append", default=[], metavar="NAME:PORT:ADDR",
+                     help="use ADDR for NAME:PORT, as curl does; repeatable")
+    how.add_argument("--connect-to", action="append", default=[], metavar="HOST:PORT:HOST2:PORT2",
+                     help="connect to HOST2:PORT2 for HOST:PORT, as curl does; empty parts match any; repeatable")
+    how.add_argument("--ca-file", default="", metavar="FILE", help="trust these authorities (PEM) instead of the web's")
+    how.add_argument("--min-delay", type=float, metavar="SECONDS",
+                     help="seconds between requests to one site, for allowed hosts only (default there and elsewhere: "
+                          "2 for pages; 0.2 for images)")
+    how.add_argument("--max-in-flight", type=int, default=32, metavar="N",
+                     help="requests under way at once in one shard (default: %(default)s)")
+    far = parser.add_argument_group("how far the crawl goes")
+    far.add_argument("--max-rounds", type=int, metavar="N", help="rounds of following links (default: 20)")
+    far.add_argument("--max-pages-per-site", type=int, metavar="N", help="pages of one site (default: 20000)")
+    far.add_argument("--scope", choices=("seeds", "any"),
+                     help="crawl pages only of the seeds' sites, or of any (default: seeds); images may lie anywhere")
+
+
+def network_from(args: argparse.Namespace) -> Network:
+    """Returns how this machine reaches hosts; raises UsageError for an option that makes no sense."""
+    if args.ca_file and not os.path.isfile(args.ca_file):
+        raise UsageError(f"--ca-file {args.ca_file}: there is no such file; name a PEM file of authorities")
+    try:
+        return Network(connect_to=tuple(args.connect_to), resolve=tuple(args.resolve),
+                       allow_hosts=tuple(args.allow_host), ca_file=args.ca_file, min_delay_s=args.min_delay,
+                       max_in_flight=args.max_in_flight)
+    except ValueError as error:
+        raise UsageError(f"network options: {error}") from error
+
+
+def fetch_from(args: argparse.Namespace, policy: FetchPolicy) -> FetchPolicy:
+    """Returns the policy with --agent and --contact; raises UsageError for a name that robots.txt could not know."""
+    changes: dict[str, str] = {}
+    if args.agent is not None:
+        changes |= {"product_token": args.agent.partition("/")[0], "user_agent": args.agent}
+    if args.contact is not None:
+        changes["contact"] = args.contact
+    try:
+        return dataclasses.replace(policy, **changes)      # type: ignore[arg-type]
+    except ValueError as error:
+        raise UsageError(f"--agent or --contact: {error}") from error
+
+
+def crawl_from(args: argparse.Namespace, config: CrawlConfig) -> CrawlConfig:
+    """Returns the config of the crawl with what the options say."""
+    frontier = {"scope": args.scope, "max_pages_per_site": args.max_pages_per_site}
+    try:
+        chosen = dataclasses.replace(
+            config, fetch=fetch_from(args, config.fetch),
+            frontier=dataclasses.replace(config.frontier,
+                                         **{name: value for name, value in frontier.items() if value is not None}))
+        return chosen if args.max_rounds is None else dataclasses.replace(chosen, max_rounds=args.max_rounds)
+    except ValueError as error:
+        raise UsageError(f"crawl options: {error}") from error
+
+
+def images_from(args: argparse.Namespace, config: ImagesConfig) -> ImagesConfig:
+    """Returns the config of the image downloads with what the options say."""
+    return dataclasses.replace(config, fetch=fetch_from(args, config.fetch))
+
+
+def crawl_command(args: argparse.Namespace) -> int:
+    """Runs the stage `crawl`."""
+    config = override(crawl_from(args, CrawlConfig()), args.set)
+    network = network_from(args)
+    with run_lock(args.out):
+        _print(crawl_pages(args.out, args.seeds, config, network, args.run), args.json)
+    return 0
+
+
+def images_command(args: argparse.Namespace) -> int:
+    """Runs the stage `images`."""
+    config = override(images_from(args, ImagesConfig()), args.set)
+    network = network_from(args)
+    with run_lock(args.out):
+        _print(fetch_images(args.out, config, network, args.run), args.json)
+    return 0
+
+
+def _print(manifest: Manifest, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"stage": manifest.stage, "folder": manifest.directory, "notes": list(manifest.notes),
+                          "funnel": [{"unit": line.unit, "rows_in": line.rows_in, "outcomes": dict(line.outcomes)}
+                                     for line in manifest.funnel]}, sort_keys=True, indent=1))
+        return
+    print(manifest.directory)
+    for line in manifest.funnel:
+        print(f"  {line.rows_in} {line.unit}s")
+        for name, count in sorted(line.outcomes, key=lambda pair: (-pair[1], pair[0])):
+            print(f"    {count:>9}  {name}")
+    for note in manifest.notes:
+        print(f"  ! {note}")

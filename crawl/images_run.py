@@ -1,0 +1,134 @@
+"""The stage `images`: every image URL that judge asks for, downloaded once.
+
+    OUT/images/5c02…/fetch_list-*.parquet  shard-0000/part-*  images-*.parquet
+
+What the images stage that was current before answered for good is carried over, with its addresses: a changed threshold
+never downloads again.  That stage is then an input named `known`, and recorded before the first request.
+"""
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+from crawl import storage
+from crawl.config import as_dict, canonical_json, digest
+from crawl.frontier import FrontierRules
+from crawl.policy import FetchPolicy, Network
+from crawl.records import Image, ImageFetch
+from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
+
+FORMAT = 1
+Run = Callable[[str, Callable[[Any], None]], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImagesConfig:
+    """How images are downloaded: part of the stage's folder name."""
+
+    fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
+    order_seed: int = 0
+    shards: int = 2                # fetch shards: hosts of one shard interleave, shards run side by side
+    buckets: int = 4               # files of the table
+
+    def __post_init__(self) -> None:
+        for name in ("shards", "buckets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run) -> Manifest:
+    """Returns the manifest of the table `images`: one row for each image URL that the current judge asks for."""
+    judge = current_manifest(out, "judge")
+    crawl = _manifest_of(out, "crawl")
+    known = _known(out, judge, config)
+    inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
+    stage = Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
+    finished = stage.finished()
+    if finished is not None:
+        return finished
+    _remember(out, judge, config, known)
+    from crawl.transforms import (
+        AnswerAll,
+        FetchShards,
+        ReadAnswers,
+        ReadTable,
+        SplitKnown,
+        WriteFetchLists,
+        WriteTable,
+        entries_of,
+        merged,
+    )
+    rules = FrontierRules(order_seed=config.order_seed)
+    known_paths = known.paths("images") if known else ()
+    # The crawl has asked most of these hosts for their robots.txt already.
+    hosts = tuple(path for manifest in (crawl, known) if manifest and "hosts" in manifest.tables
+                  for path in manifest.paths("hosts"))
+
+    def select(root: Any) -> None:
+        wanted = root | "Wanted" >> ReadTable(judge.paths("fetch"), ImageFetch)
+        answered = root | "Known" >> ReadTable(known_paths, Image)
+        rows, carried = (wanted, answered) | "Split known" >> SplitKnown(config.shards, rules)
+        rows | "Write fetch lists" >> WriteFetchLists(stage.directory, config.shards)
+        carried | "Write carried" >> WriteTable(stage.directory, "carried", Image, "url_key", config.buckets)
+
+    def fetch(root: Any) -> None:
+        wanted = root | "Wanted" >> ReadTable(judge.paths("fetch"), ImageFetch)
+        carried = root | "Carried" >> ReadTable(carried_paths, Image)
+        parts = root | "Fetch images" >> FetchShards(
+            stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image", hosts)
+        fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
+        images = (wanted, merged(carried, fetched)) | "Answer all" >> AnswerAll()
+        images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)
+
+    run("images: select", select)
+    lists = tuple(entries_of(stage.directory, "fetch_list", config.shards))
+    carried_entries = tuple(entries_of(stage.directory, "carried", config.buckets))
+    carried_paths = tuple(storage.join(stage.directory, entry.name) for entry in carried_entries)
+    run(f"images: fetch {sum(entry.rows for entry in lists)} images", fetch)
+    return _commit(stage, config, lists, sum(entry.rows for entry in carried_entries), known)
+
+
+def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known: Manifest | None) -> Manifest:
+    from crawl.parts import committed
+    from crawl.transforms import entries_of
+    parts = [part for shard in range(config.shards) for part in committed(stage.directory, shard)]
+    asked, answered = sum(entry.rows for entry in lists), sum(part.log.rows for part in parts)
+    if asked != answered:
+        raise AssertionError(f"images: {asked} rows in the fetch lists, {answered} in the logs")
+    tables = {"images": tuple(entries_of(stage.directory, "images", config.buckets)), "fetch_list": lists,
+              "fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
+              "tars": tuple(part.bytes for part in parts)}
+    notes = [f"{carried} of {carried + asked} image URLs were answered before; their bytes lie in the parts of "
+             f"{known.folder} and of what that carried over"] if known else []
+    return stage.commit(tables, [funnel_of("images", "image URL", tables["images"])], notes=notes,
+                        extra={"carried": carried})
+
+
+def _known(out: str, judge: Manifest, config: ImagesConfig) -> Manifest | None:
+    """Returns the stage whose answers count as known.
+
+    A run of the same judge and config takes what it recorded when it began: so a half-finished run goes on in its own
+    folder, and a finished one is found again instead of becoming its own past.
+    """
+    path = _memory(out, judge, config)
+    if storage.exists(path):
+        folder = json.loads(storage.read_bytes(path))["known"]
+        return read_manifest(out, folder) if folder else None
+    return _manifest_of(out, "images")
+
+
+def _remember(out: str, judge: Manifest, config: ImagesConfig, known: Manifest | None) -> None:
+    storage.replace_bytes(_memory(out, judge, config),
+                          canonical_json({"known": known.folder if known else ""}).encode())
+
+
+def _memory(out: str, judge: Manifest, config: ImagesConfig) -> str:
+    identity = digest({"judge": judge.digest, "config": as_dict(config), "format": FORMAT})
+    return storage.join(out, "images", f"known-{identity[:12]}.json")
+
+
+def _manifest_of(out: str, name: str) -> Manifest | None:
+    folder = current(out).get(name)
+    return read_manifest(out, folder) if folder else None

@@ -1,0 +1,26 @@
+"""Which images need no second download?  Pure rules over rows of an earlier `images` table."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crawl.frontier import is_passing
+from crawl.records import Image, ImageFetch
+
+# Answers that depend on this machine's settings (how it reaches hosts), not on the web: asked again.
+_OURS = frozenset({"blocked_address", "blocked_egress", "blocked_no_contact", "tls_error"})
+
+
+def may_carry(image: Image) -> bool:
+    """Returns whether an earlier answer stands: the bytes are there, or asking again would not change it.
+
+    A refusal is asked again: the site may allow now what it denied, and the answer is small.
+    """
+    refused = image.outcome == "robots_denied" or image.outcome.startswith("optout_")
+    return not (is_passing(image.outcome) or refused or image.outcome in _OURS)
+
+
+def only_answer(key: str, wanted: Sequence[ImageFetch], images: Sequence[Image]) -> Image:
+    """Returns the answer to one wanted URL; raises AssertionError when there is not exactly one (invariant 3)."""
+    if len(wanted) != 1 or len(images) != 1:
+        raise AssertionError(f"image {key}: asked for {len(wanted)} times, answered {len(images)} times")
+    return images[0]

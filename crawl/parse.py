@@ -1,0 +1,55 @@
+"""What does a stored page give?  A log row and its body in; a `Page`, its links and its candidates out.
+
+A page that breaks the parser or its limits, or that asks in a meta element not to be used, is a row that says so.
+"""
+from __future__ import annotations
+
+import dataclasses
+
+from crawl import consent, urls
+from crawl.candidates import find_candidates
+from crawl.html import ParsedPage, ParseFailure, ParseLimits, parse
+from crawl.records import DENY, Candidate, FetchLog, Link, Page
+
+# Directives of robots meta and X-Robots-Tag after which no link of the page is followed.
+_NO_LINKS = frozenset({"nofollow", "none"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What one page gives."""
+
+    page: Page
+    links: tuple[Link, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+
+
+def parse_page(log: FetchLog, body: bytes, tokens: frozenset[str], limits: ParseLimits) -> Found:
+    """Returns what a page gives; `tokens` are the lower-case agent names whose refusals bind us."""
+    nothing = Page(
+        url_key=log.url_key, url=log.url, final_url=log.final_url, outcome="parse_failed", title="", description="",
+        charset="", html_lang="", text_sample="", signals=log.signals, permission=log.permission, num_images=0,
+        num_links=0, warc_record_id=log.warc_record_id, payload_sha256=log.sha256, fetched_at=log.fetched_at)
+    try:
+        parsed = parse(body, log.content_type, log.final_url or log.url, limits)
+    except ParseFailure:
+        return Found(nothing)
+    signals = log.signals + consent.from_meta(parsed.metas, tokens)
+    page = dataclasses.replace(
+        nothing, outcome="parsed", title=parsed.title, description=parsed.description, charset=parsed.charset,
+        html_lang=parsed.html_lang, text_sample=parsed.text_sample, signals=signals,
+        permission=consent.verdict(signals), num_links=len(parsed.links))
+    links = _links(parsed, log, page)
+    if page.permission == DENY:
+        # Its words and pictures are not ours; where its links lead is nothing that it asked to keep.
+        refused = dataclasses.replace(page, outcome="optout_meta", title="", description="", text_sample="")
+        return Found(refused, links)
+    candidates = tuple(find_candidates(parsed, page, limits))
+    return Found(dataclasses.replace(page, num_images=len(candidates)), links, candidates)
+
+
+def _links(parsed: ParsedPage, log: FetchLog, page: Page) -> tuple[Link, ...]:
+    closed = any(_NO_LINKS & set(signal.raw.lower().replace(",", " ").split())
+                 for signal in page.signals if signal.name in ("meta_robots", "x_robots_tag"))
+    return tuple(Link(src_key=log.url_key, dst_key=urls.url_key(link.url), dst_url=link.url, depth=log.depth + 1,
+                      nofollow=link.nofollow or closed) for link in parsed.links)

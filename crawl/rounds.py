@@ -1,0 +1,232 @@
+"""The stage `crawl`: rounds of select, fetch and parse until nothing is due.
+
+    OUT/crawl/9b1f…/round-00/crawldb-*.parquet      what the crawl knew when the round began
+                             fetch_list-*.parquet   one sorted list a fetch shard
+                             selected.json          the first job of the round is done: its files
+                             shard-0000/part-*      WARC parts, fetch log, robots answers (crawl/parts.py)
+                             pages-* links-* candidates-*
+                             fetched.json           the second job is done: its files
+
+A killed crawl goes on at the job it was in, and a fetch job inside its parts.  The driver reads names and counts only.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from crawl import storage, urls
+from crawl.config import digest
+from crawl.errors import UsageError
+from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
+from crawl.html import ParseLimits
+from crawl.parts import committed
+from crawl.policy import FetchPolicy, Network, require_contact
+from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page
+from crawl.seeds import read_seeds, way_out
+from crawl.stages import Funnel, Manifest, Stage
+from crawl.tables import FileEntry, from_row, read_table
+
+FORMAT = 1
+Run = Callable[[str, Callable[[Any], None]], None]
+Tables = dict[str, tuple[FileEntry, ...]]
+
+_MAX_SEED_NOTES = 20
+_REACHED = frozenset({"ok", "reached_by_redirect"})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CrawlConfig:
+    """What a crawl of pages is: part of its folder's name."""
+
+    fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
+    frontier: FrontierRules = dataclasses.field(default_factory=FrontierRules)
+    parse: ParseLimits = dataclasses.field(default_factory=ParseLimits)
+    max_rounds: int = 20
+    shards: int = 2                # fetch shards: hosts of one shard interleave, shards run side by side
+    buckets: int = 4               # files of each table
+
+    def __post_init__(self) -> None:
+        for name in ("max_rounds", "shards", "buckets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Crawl:
+    """A crawl under way: where it writes and what it obeys."""
+
+    stage: Stage
+    config: CrawlConfig
+    network: Network
+    seeds: tuple[str, ...]
+    run: Run
+
+    def name(self, round_number: int) -> str:
+        """Returns the folder of a round, relative to the stage folder."""
+        return f"round-{round_number:02d}"
+
+    def directory(self, round_number: int) -> str:
+        """Returns the folder of a round with the root."""
+        return storage.join(self.stage.directory, self.name(round_number))
+
+    def paths(self, entries: Iterable[FileEntry]) -> tuple[str, ...]:
+        """Returns the full names of files that are relative to the stage folder."""
+        return tuple(storage.join(self.stage.directory, entry.name) for entry in entries)
+
+
+def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run) -> Manifest:
+    """Returns the manifest of the tables pages, candidates, links, fetch_log, fetch_list, hosts, crawldb and seeds.
+
+    Raises UsageError for a bad seeds file, and when no seed at all can be fetched.
+    """
+    seeds = read_seeds(seeds_file)
+    require_contact(config.fetch, network, seeds)
+    stage = Stage.open(out, "crawl", FORMAT, config, {"seeds": digest(list(seeds))}, fetches=True)
+    finished = stage.finished()
+    if finished is not None:
+        return finished
+    crawl = Crawl(stage, config, network, seeds, run)
+    rounds: list[Tables] = []
+    while True:
+        selected = _select(crawl, rounds)
+        if not _rows(selected["fetch_list"]) or len(rounds) >= config.max_rounds:
+            break
+        rounds.append(selected | _fetch_and_parse(crawl, rounds, selected))
+    return _commit(crawl, rounds, selected)
+
+
+def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
+    """Returns crawldb and the fetch lists at the beginning of the next round: the first job of a round."""
+    number = len(rounds)
+    done = _read_state(crawl, number, "selected")
+    if done is not None:
+        return done
+    from crawl.transforms import ReadTable, SelectDue, UpdateCrawl, WriteFetchLists, WriteTable, entries_of, given
+    directory, config = crawl.directory(number), crawl.config
+    sites = frozenset(urls.site(url) for url in crawl.seeds)
+
+    def build(root: Any) -> None:
+        if rounds:
+            before = rounds[-1]
+            entries = tuple(root | f"Read {name}" >> ReadTable(crawl.paths(before[name]), record_type)
+                            for name, record_type in (("crawldb", CrawlEntry), ("fetch_list", FetchRow),
+                                                      ("fetch_log", FetchLog), ("links", Link))
+                            ) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
+        else:
+            entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
+        entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)
+        entries | "Write seeds" >> WriteTable(directory, "seeds", CrawlEntry, "url_key", 1, only=("depth", 0))
+        (entries | "Select due" >> SelectDue(config.frontier, config.shards)
+         | "Write fetch lists" >> WriteFetchLists(directory, config.shards))
+
+    crawl.run(f"crawl: select round {number}", build)
+    buckets = {"crawldb": config.buckets, "seeds": 1, "fetch_list": config.shards}
+    tables = {name: tuple(entries_of(directory, name, count)) for name, count in buckets.items()}
+    return _write_state(crawl, number, "selected", tables)
+
+
+def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Tables:
+    """Returns the fetch log, pages, links and candidates of a round: its second job."""
+    number = len(rounds)
+    done = _read_state(crawl, number, "fetched")
+    if done is not None:
+        return done
+    from crawl.transforms import FetchShards, ParseParts, WriteTable, entries_of
+    directory, config = crawl.directory(number), crawl.config
+    known_hosts = tuple(path for tables in rounds for path in crawl.paths(tables["hosts"]))
+
+    def build(root: Any) -> None:
+        parts = root | "Fetch pages" >> FetchShards(
+            directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
+            known_hosts)
+        pages, links, candidates = parts | "Parse pages" >> ParseParts(
+            crawl.stage.out, directory, config.fetch, config.parse)
+        pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)
+        links | "Write links" >> WriteTable(directory, "links", Link, "dst_key", config.buckets)
+        candidates | "Write candidates" >> WriteTable(directory, "candidates", Candidate, "occurrence", config.buckets)
+
+    crawl.run(f"crawl: fetch round {number}, {_rows(selected['fetch_list'])} pages", build)
+    parts = [part for shard in range(config.shards) for part in committed(directory, shard)]
+    tables = {name: tuple(entries_of(directory, name, config.buckets)) for name in ("pages", "links", "candidates")}
+    tables |= {"fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
+               "warc": tuple(part.bytes for part in parts)}
+    if _rows(tables["fetch_log"]) != _rows(selected["fetch_list"]):
+        raise AssertionError(f"round {number}: {_rows(selected['fetch_list'])} rows in the fetch lists, "
+                             f"{_rows(tables['fetch_log'])} in the logs")
+    return _write_state(crawl, number, "fetched", tables)
+
+
+def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
+    """Finishes the stage; gives it up with a UsageError when no seed was reached."""
+    notes = list(_seed_notes(crawl, last))
+    left = _rows(last["fetch_list"])
+    if left:
+        notes.append(f"{left} pages and more are left due after {len(rounds)} rounds (max_rounds)")
+    logs = tuple(entry for tables in rounds for entry in tables["fetch_log"])
+    deferred = sum(count for entry in logs for name, count in entry.outcomes if is_deferred(name))
+    if deferred:
+        notes.append(f"{deferred} fetches were put off (outcomes deferred_*) and tried again in a later round")
+    tables: Tables = {name: tuple(entry for round_tables in rounds for entry in round_tables[name])
+                      for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list")}
+    tables |= {"crawldb": last["crawldb"], "seeds": last["seeds"]}
+    candidates = _rows(tables["candidates"])
+    funnel = [_page_funnel(tables), Funnel("crawl", "candidate row", candidates,
+                                           (("found", candidates),) if candidates else ())]
+    return crawl.stage.commit(tables, funnel, notes=notes, extra={"rounds": len(rounds), "left_due": left})
+
+
+def _page_funnel(tables: Tables) -> Funnel:
+    """Returns how every row of the fetch lists ended; an `ok` fetch counts as what its page became."""
+    totals: collections.Counter[str] = collections.Counter()
+    for entry in (*tables["fetch_log"], *tables["pages"]):
+        totals.update(dict(entry.outcomes))
+    totals["ok"] -= _rows(tables["pages"])
+    return Funnel("crawl", "page", _rows(tables["fetch_list"]),
+                  tuple(sorted((name, count) for name, count in totals.items() if count)))
+
+
+def _seed_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
+    """Yields a line for each seed that was not reached; raises UsageError when none was."""
+    statuses = {entry.url: entry.status
+                for path in crawl.paths(last["seeds"]) for entry in read_table(path, CrawlEntry)}
+    missed = [url for url in crawl.seeds if statuses[url] not in _REACHED]
+    if len(missed) == len(crawl.seeds):
+        url, outcome = missed[0], statuses[missed[0]]
+        crawl.stage.give_up()
+        raise UsageError(f"none of the {len(crawl.seeds)} seeds could be fetched; the first, {url}, ended as "
+                         f"{_said(outcome)}: {way_out(url, outcome)}")
+    for url in missed[:_MAX_SEED_NOTES]:
+        yield (f"seed {url} was not fetched: {_said(statuses[url])}; {way_out(url, statuses[url])}, "
+               f"then remove {crawl.stage.directory} and run again")
+    if len(missed) > _MAX_SEED_NOTES:
+        yield f"{len(missed) - _MAX_SEED_NOTES} more seeds were not fetched; the table `seeds` has their outcomes"
+
+
+def _said(status: str) -> str:
+    return "a passing fault, still due after the last round" if status == DUE else status
+
+
+def _rows(entries: Iterable[FileEntry]) -> int:
+    return sum(entry.rows for entry in entries)
+
+
+def _write_state(crawl: Crawl, number: int, job: str, tables: Tables) -> Tables:
+    """Commits the files of a finished job, named relative to the stage folder."""
+    named = {name: tuple(dataclasses.replace(entry, name=storage.join(crawl.name(number), entry.name))
+                         for entry in entries) for name, entries in tables.items()}
+    value = {name: [dataclasses.asdict(entry) for entry in entries] for name, entries in named.items()}
+    storage.commit_bytes(storage.join(crawl.directory(number), f"{job}.json"),
+                         (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
+    return named
+
+
+def _read_state(crawl: Crawl, number: int, job: str) -> Tables | None:
+    path = storage.join(crawl.directory(number), f"{job}.json")
+    if not storage.exists(path):
+        return None
+    value = json.loads(storage.read_bytes(path))
+    return {name: tuple(from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
+                        for entry in entries) for name, entries in value.items()}

@@ -1,0 +1,134 @@
+"""`imagebert judge`, `features`, `filter`, `explain` and `scorer`."""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from crawl.config import override
+from crawl.errors import UsageError
+from crawl.stages import Manifest
+
+
+def register(subparsers: Any) -> None:
+    """Adds the sub-commands of filter/."""
+    _add_stage(subparsers, "judge", judge_command, "decide which images are worth a download",
+               "Page language, permission, dominance and caption rules on the candidates of a finished crawl. "
+               "Nothing is downloaded.")
+    _add_stage(subparsers, "features", features_command, "decode every image that arrived, once",
+               "Sizes, hashes, colours, flatness and P(photograph) of every distinct image.")
+    _add_stage(subparsers, "filter", filter_command, "from judged texts and images to one best caption an image",
+               "Image rules, scoring, captions shared by too many images, near-duplicates, best text.")
+    one = subparsers.add_parser("explain", help="what became of a URL, an image, a caption",
+                                description="Prints every row of the finished stages that speaks of it.")
+    one.add_argument("what", metavar="WHAT", help="image URL, page URL, sample key, sha256, or a whole caption")
+    one.add_argument("--out", required=True, metavar="DIR", help="dataset root")
+    one.add_argument("--json", action="store_true", help="print one JSON object a row")
+    one.set_defaults(command=explain_command)
+    _add_scorer(subparsers)
+
+
+def _add_stage(subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], summary: str,
+               description: str) -> None:
+    one = subparsers.add_parser(name, help=summary, description=description)
+    one.add_argument("--out", required=True, metavar="DIR", help="dataset root with the stages before this one")
+    one.add_argument("--json", action="store_true", help="print the funnel as JSON")
+    one.set_defaults(command=command)
+
+
+def _add_scorer(subparsers: Any) -> None:
+    parser = subparsers.add_parser("scorer", help="train the models that score pairs and images",
+                                   description="Small models from labelled rows; equal rows give an equal model.")
+    actions = parser.add_subparsers(title="what to do", dest="action", metavar="ACTION", required=True)
+    one = actions.add_parser("train", help="the pair scorer `weak`, from labelled pairs of a dataset",
+                             description="LABELS is a CSV with the columns image_url, caption, label (1 where the "
+                                         "caption describes the image, else 0). Use the model with --set "
+                                         "scorer=weak --set scorer_path=MODEL.")
+    one.add_argument("--out", required=True, metavar="DIR", help="dataset root with judge, images and features")
+    one.add_argument("--labels", required=True, metavar="LABELS", help="labelled pairs, CSV")
+    one.add_argument("--model", required=True, metavar="MODEL", help="file to write")
+    one.set_defaults(command=train_command)
+    two = actions.add_parser("train-natural", help="the natural-image classifier, from labelled images",
+                             description="LABELS is a CSV with the columns path and label (natural, nonnatural).")
+    two.add_argument("--labels", required=True, metavar="LABELS", help="labelled images, CSV")
+    two.add_argument("--root", required=True, metavar="DIR", help="what the paths are relative to")
+    two.add_argument("--model", required=True, metavar="MODEL", help="file to write")
+    two.set_defaults(command=train_natural_command)
+
+
+def judge_command(args: argparse.Namespace) -> int:
+    """Runs the stage judge."""
+    from filter.judge_run import judge
+    from filter.judging import JudgeConfig
+    return _show(judge(args.out, override(JudgeConfig(), args.set), args.run), args.json)
+
+
+def features_command(args: argparse.Namespace) -> int:
+    """Runs the stage features."""
+    from filter.features_run import FeaturesConfig, features
+    return _show(features(args.out, override(FeaturesConfig(), args.set), args.run), args.json)
+
+
+def filter_command(args: argparse.Namespace) -> int:
+    """Runs the stage filter."""
+    from filter.filter_config import FilterConfig
+    from filter.filter_run import filter_pairs
+    return _show(filter_pairs(args.out, override(FilterConfig(), args.set), args.run), args.json)
+
+
+def explain_command(args: argparse.Namespace) -> int:
+    """Prints all rows about one thing; exit status 1 when there is none."""
+    from filter.explain import explain, one_line
+    found = 0
+    for where, row in explain(args.out, args.what):
+        found += 1
+        print(json.dumps({"table": where, **row}, ensure_ascii=False) if args.json else one_line(where, row))
+    if not found:
+        print(f"nothing in {args.out} speaks of {args.what!r}", file=sys.stderr)
+    return 0 if found else 1
+
+
+def train_command(args: argparse.Namespace) -> int:
+    """Trains the scorer weak and writes its model."""
+    from filter.scorer_training import labelled_features, read_labels, train
+    _refuse_missing(args.labels)
+    trained = train(*labelled_features(args.out, read_labels(args.labels)))
+    pathlib.Path(args.model).write_text(trained.model, encoding="utf-8")
+    print(f"{args.model}: {trained.rows} pairs, {trained.positive} of them right, log loss {trained.log_loss:.4f} "
+          f"on these very pairs")
+    return 0
+
+
+def train_natural_command(args: argparse.Namespace) -> int:
+    """Trains the natural-image classifier and writes its model."""
+    from filter.natural_training import read_labels, train_natural, write_natural
+    _refuse_missing(args.labels)
+    value = train_natural(read_labels(args.labels, args.root))
+    write_natural(value, args.model)
+    seen = value["seen"]
+    print(f"{args.model}: {seen['images']} images of {seen['sources']} sources; with each source left out in turn "
+          f"{seen['accuracy_left_out']:.1%} right, {seen['natural_kept_left_out']:.1%} of the natural ones kept")
+    return 0
+
+
+def _refuse_missing(path: str) -> None:
+    if not pathlib.Path(path).is_file():
+        raise UsageError(f"--labels {path!r} is not a file")
+
+
+def _show(manifest: Manifest, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"directory": manifest.directory, "digest": manifest.digest,
+                          "funnel": [dataclasses.asdict(line) for line in manifest.funnel],
+                          "notes": manifest.notes}))
+        return 0
+    for line in manifest.funnel:
+        print(f"{line.stage}: {line.rows_in:,} rows, unit {line.unit}")
+        for name, count in sorted(line.outcomes, key=lambda pair: (-pair[1], pair[0])):
+            print(f"  {count:>9,}  {name}")
+    print(manifest.directory)
+    return 0

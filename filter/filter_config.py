@@ -1,0 +1,22 @@
+"""Settings of the stage filter."""
+from __future__ import annotations
+
+import dataclasses
+
+from filter.aggregate import AggregateRules
+from filter.images import ImageRules
+from filter.near_duplicates import NearRules
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FilterConfig:
+    """Settings of the stage filter; `--set images.min_side=200` and the like change one."""
+
+    images: ImageRules = ImageRules()
+    near: NearRules = NearRules()
+    aggregate: AggregateRules = AggregateRules()
+    scorer: str = "prior"              # prior, weak (filter/scoring.py)
+    scorer_path: str = ""              # model of `weak`; empty: the shipped one
+    min_score: float = 0.4             # P(caption describes image); below: low_score
+    rejected_thumbnail_share: float = 0.2   # of rejected pairs, by hash: a contact sheet needs some, not all
+    buckets: int = 4                   # files of each table

@@ -1,0 +1,46 @@
+"""The stage filter: from judged texts and measured images to one best pair a picture."""
+from __future__ import annotations
+
+from typing import Any
+
+from crawl.records import Image
+from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from filter.filter_config import FilterConfig
+from filter.judge_run import Run
+from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
+from filter.scoring import scorer_digest, scorer_facts
+
+FORMAT = 1
+_RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
+                                         "image_outcomes": (ImageOutcome, "sha256")}
+
+
+def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
+    """Returns the manifest of `pairs` (all, with outcome), `best` (what shards/ stores) and `image_outcomes`."""
+    inputs = {name: current_manifest(out, name) for name in ("judge", "images", "features")}
+    digests = {name: manifest.digest for name, manifest in inputs.items()}
+    stage = Stage.open(out, "filter", FORMAT, config,
+                       digests | {"scorer": scorer_digest(config.scorer, config.scorer_path)})
+    finished = stage.finished()
+    if finished is not None:
+        return finished
+    from crawl.transforms import ReadTable, WriteTable, entries_of
+    from filter.transforms import AttachThumbnails, FilterPairs
+
+    def build(root: Any) -> None:
+        filtered = {
+            "judged": root | "Judged" >> ReadTable(inputs["judge"].paths("judged"), Judged),
+            "images": root | "Images" >> ReadTable(inputs["images"].paths("images"), Image),
+            "features": root | "Features" >> ReadTable(inputs["features"].paths("features"), ImageFacts),
+        } | "Filter pairs" >> FilterPairs(config)
+        pictures = inputs["features"].paths("features")
+        for name, share in (("pairs", config.rejected_thumbnail_share), ("best", 1.0)):
+            filtered[name] = filtered[name] | f"Pictures of {name}" >> AttachThumbnails(pictures, share)
+        for name, (record, key) in _RECORDS.items():
+            filtered[name] | f"Write {name}" >> WriteTable(stage.directory, name, record, key, config.buckets)
+
+    run("filter", build)
+    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _RECORDS}
+    return stage.commit(tables, [funnel_of("filter", "image", tables["image_outcomes"]),
+                                 funnel_of("filter", "pair", tables["pairs"])],
+                        extra={"scorer": scorer_facts(config.scorer, config.scorer_path)})

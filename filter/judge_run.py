@@ -1,0 +1,51 @@
+"""The stage judge: which images are worth a download, before anything is downloaded."""
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from crawl import storage
+from crawl.records import Candidate, ImageFetch
+from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from filter.judging import JudgeConfig
+from filter.records import Judged
+
+FORMAT = 1
+Run = Callable[[str, Callable[[Any], None]], None]
+_DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
+         "stop_words.txt")
+
+
+def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
+    """Returns the manifest of the tables `judged` (a row a candidate) and `fetch` (the image URLs asked for)."""
+    crawl = current_manifest(out, "crawl")
+    stage = Stage.open(out, "judge", FORMAT, config, {"crawl": crawl.digest} | _data_digests(config))
+    finished = stage.finished()
+    if finished is not None:
+        return finished
+    from crawl.transforms import ReadTable, WriteTable, entries_of
+    from filter.transforms import ChooseImages, JudgeCandidates
+
+    def build(root: Any) -> None:
+        judged = (root | "Candidates" >> ReadTable(crawl.paths("candidates"), Candidate)
+                  | "Judge candidates" >> JudgeCandidates(config))
+        judged | "Write judged" >> WriteTable(stage.directory, "judged", Judged, "occurrence", config.buckets)
+        (judged | "Choose images" >> ChooseImages()
+         | "Write fetch" >> WriteTable(stage.directory, "fetch", ImageFetch, "url_key", config.buckets))
+
+    run("judge", build)
+    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in ("judged", "fetch")}
+    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"])])
+
+
+def _data_digests(config: JudgeConfig) -> dict[str, str]:
+    """Word lists and models decide outcomes, so they name the stage folder like any other input."""
+    folder = pathlib.Path(__file__).parent / "data"
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in _DATA}
+    if config.lid_path:
+        from filter.language import load_model
+        load_model(config.lid_path)                # a wrong path is said before any work
+        digests["lid"] = hashlib.sha256(storage.read_bytes(config.lid_path)).hexdigest()
+    return digests

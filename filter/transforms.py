@@ -1,0 +1,241 @@
+"""Beam wiring of filter/.  No rule lives here; what crosses a shuffle is rows of ids, texts, scores and addresses."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from crawl import storage
+from crawl.records import Candidate, Image, ImageFetch
+from crawl.tables import stable_hash
+from filter import near_duplicates
+from filter.aggregate import AggregateRules, Settled, settle
+from filter.cases import (
+    Claims,
+    ImageCase,
+    ban,
+    card_of,
+    claim_rank,
+    open_case,
+    shared_captions,
+    unarrived_pairs,
+    unarrived_reason,
+)
+from filter.facts import image_facts, no_facts
+from filter.filter_config import FilterConfig
+from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
+from filter.reading import read_images
+from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
+from filter.scoring import scorer
+from filter.thumbnails import read_thumbnails, wants_thumbnail
+
+_CHUNK = 500                       # images of one part in one element: a few MiB of rows, some seconds of decoding
+
+
+@dataclasses.dataclass
+class JudgeCandidates(beam.PTransform):
+    """Candidate -> Judged, a row each."""
+
+    config: JudgeConfig
+
+    def expand(self, candidates: Any) -> Any:
+        return (candidates | "Judge" >> beam.Map(_judge, self.config).with_output_types(tuple[str, Judged])
+                | "By page" >> beam.GroupByKey()
+                | "Settle page" >> beam.FlatMapTuple(lambda _, rows: settle_page(rows)))
+
+
+def _judge(candidate: Candidate, config: JudgeConfig) -> tuple[str, Judged]:
+    row = judge_candidate(candidate, config)
+    return row.page_key, row
+
+
+class ChooseImages(beam.PTransform):
+    """Judged -> ImageFetch: the distinct image URLs that are worth a download."""
+
+    def expand(self, judged: Any) -> Any:
+        return (judged | "Worth it" >> beam.Filter(lambda row: row.outcome == FETCH)
+                | "URL" >> beam.Map(lambda row: (row.image_key, row.image_url))
+                | "One a key" >> beam.CombinePerKey(min)
+                | "Ask" >> beam.MapTuple(ImageFetch))
+
+
+@dataclasses.dataclass
+class MeasureImages(beam.PTransform):
+    """Image -> ImageFacts, one a distinct sha256; each part is read once, in order."""
+
+    out: str
+    max_pixels: int
+
+    def expand(self, images: Any) -> Any:
+        return (images | "Arrived" >> beam.Filter(lambda row: row.outcome == "ok")
+                | "By bytes" >> beam.Map(lambda row: (row.sha256, row))
+                | "First copy" >> beam.CombinePerKey(_first_copy)
+                | "By part" >> beam.MapTuple(lambda _, row: (row.part, row))
+                | "Parts" >> beam.GroupByKey()
+                | "Chunks" >> beam.FlatMapTuple(_chunks)
+                | "Spread" >> beam.Reshuffle()
+                | "Decode" >> beam.FlatMap(_measure, self.out, self.max_pixels))
+
+
+def _first_copy(rows: Iterable[Image]) -> Image:
+    return min(rows, key=lambda row: row.url_key)
+
+
+def _chunks(part: str, rows: Iterable[Image]) -> Iterator[list[Image]]:
+    ordered = sorted(rows, key=lambda row: (row.offset, row.sha256))
+    for start in range(0, len(ordered), _CHUNK):
+        yield ordered[start:start + _CHUNK]
+
+
+def _measure(chunk: list[Image], out: str, max_pixels: int) -> Iterator[ImageFacts]:
+    for row, data in read_images(storage.join(out, chunk[0].part), chunk):
+        intact = hashlib.sha256(data).hexdigest() == row.sha256
+        yield image_facts(row, data, max_pixels) if intact else no_facts(row, "bytes_differ")
+
+
+@dataclasses.dataclass
+class FilterPairs(beam.PTransform):
+    """{judged, images, features} -> {pairs, best, image_outcomes}, without thumbnails."""
+
+    config: FilterConfig
+
+    def expand(self, tables: dict[str, Any]) -> Any:
+        config = self.config
+        cap = config.aggregate.max_claims
+        claimed = (
+            (tables["judged"] | "Worth it" >> beam.Filter(lambda row: row.outcome == FETCH)
+             | "By image URL" >> beam.Map(lambda row: (row.image_key, (row, None)))
+             | "Occurrences of a URL" >> beam.CombinePerKey(_CappedClaims(cap)),
+             tables["images"] | "Answers" >> beam.Map(lambda row: (row.url_key, row)))
+            | "With answer" >> beam.CoGroupByKey()
+            | "Arrived?" >> beam.FlatMapTuple(_meet).with_outputs("unarrived", main="arrived"))
+        cases = (
+            (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
+             tables["features"] | "Facts" >> beam.Map(_without_thumbnail))
+            | "With facts" >> beam.CoGroupByKey()
+            | "Score" >> beam.FlatMap(_open, config).with_outputs("unclaimed", main="cases"))
+        banned = (cases.cases | "Said" >> beam.FlatMap(shared_captions)
+                  | "Distinct" >> beam.Distinct()
+                  | "Images a caption" >> beam.combiners.Count.PerKey()
+                  | "Too many" >> beam.Filter(lambda pair: pair[1] > config.aggregate.max_images_per_caption))
+        fair = cases.cases | "Ban" >> beam.Map(ban, beam.pvalue.AsDict(banned))
+        settled = (fair | "Group by picture" >> GroupByPicture(config.near)
+                   | "Best text" >> beam.Map(_settle, config.aggregate))
+        return {
+            "pairs": ((settled | "Pairs" >> beam.FlatMap(lambda one: one.pairs), claimed.unarrived)
+                      | "All pairs" >> beam.Flatten()),
+            "best": settled | "Kept" >> beam.FlatMap(_best),
+            "image_outcomes": ((settled | "Images" >> beam.FlatMap(lambda one: one.images), cases.unclaimed)
+                               | "All images" >> beam.Flatten()),
+        }
+
+
+@dataclasses.dataclass
+class GroupByPicture(beam.PTransform):
+    """ImageCase -> (sha256 of the surviving image, cases of the images that are the same picture)."""
+
+    rules: near_duplicates.NearRules
+
+    def expand(self, cases: Any) -> Any:
+        gave_way = (cases | "Card" >> beam.Map(card_of) | "In the running" >> beam.Filter(lambda card: card is not None)
+                    | "Bands" >> beam.FlatMap(lambda card: [(band, card) for band in near_duplicates.bands(card)])
+                    | "Meet" >> beam.GroupByKey()
+                    | "Compare" >> beam.FlatMap(_compare, self.rules)
+                    | "Best of bands" >> beam.CombinePerKey(near_duplicates.best_of)
+                    | "To whom" >> beam.MapTuple(lambda sha256, card: (sha256, card.sha256)))
+        return (cases | "Survivor" >> beam.Map(
+                    lambda case, chain: (near_duplicates.survivor_of(case.facts.sha256, chain), case),
+                    beam.pvalue.AsDict(gave_way))
+                | "Picture" >> beam.GroupByKey())
+
+
+def _compare(met: tuple[str, Iterable[near_duplicates.Card]], rules: near_duplicates.NearRules) -> Any:
+    return near_duplicates.give_way(met[1], rules)
+
+
+class _CappedClaims(beam.CombineFn):
+    """(row, image) or Claims of one key -> Claims: the first `cap` by rank and the true count."""
+
+    def __init__(self, cap: int) -> None:
+        self.cap = cap
+
+    def create_accumulator(self) -> Claims:
+        return Claims(0, ())
+
+    def add_input(self, claims: Claims, element: Any) -> Claims:
+        return self.merge_accumulators([claims, element if isinstance(element, Claims) else Claims(1, (element,))])
+
+    def merge_accumulators(self, accumulators: Iterable[Claims]) -> Claims:
+        listed = list(accumulators)
+        rows = sorted((row for claims in listed for row in claims.rows), key=claim_rank)
+        return Claims(sum(claims.count for claims in listed), tuple(rows[:self.cap]))
+
+    def extract_output(self, claims: Claims) -> Claims:
+        return claims
+
+
+def _meet(url_key: str, sides: tuple[list[Claims], list[Image]]) -> Iterator[Any]:
+    claims, images = sides
+    if not claims:
+        return
+    image = images[0] if images else None
+    reason = unarrived_reason(claims[0].rows[0][0], image)
+    if reason or image is None:
+        missing = image or Image(url_key=url_key, url="", outcome="", http_status=0, final_url="", fetched_at="",
+                                 signals=(), permission="", format="", width=0, height=0, num_bytes=0, sha256="",
+                                 part="", offset=0, length=0)
+        for pair in unarrived_pairs([(row, missing) for row, _ in claims[0].rows], reason):
+            yield beam.pvalue.TaggedOutput("unarrived", pair)
+    else:
+        yield image.sha256, Claims(claims[0].count, tuple((row, image) for row, _ in claims[0].rows))
+
+
+def _without_thumbnail(facts: ImageFacts) -> tuple[str, ImageFacts]:
+    return facts.sha256, dataclasses.replace(facts, thumbnail=b"")
+
+
+def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig) -> Iterator[Any]:
+    sha256, (claims, facts) = met
+    if not facts:
+        raise ValueError(f"image {sha256} has no facts: the stage features ran on other images")
+    if not claims:
+        yield beam.pvalue.TaggedOutput("unclaimed", ImageOutcome(sha256, "unclaimed"))
+        return
+    yield open_case(facts[0], claims[0], config.images, config.min_score, scorer(config.scorer, config.scorer_path))
+
+
+def _settle(group: tuple[str, Iterable[ImageCase]], rules: AggregateRules) -> Settled:
+    return settle(group[0], group[1], rules)
+
+
+def _best(settled: Settled) -> list[Best]:
+    return [] if settled.best is None else [settled.best]
+
+
+@dataclasses.dataclass
+class AttachThumbnails(beam.PTransform):
+    """Rows with `image_sha256` -> the same rows, a thumbnail on those that are to have one, read file by file."""
+
+    files: tuple[str, ...]         # of the table features: bucket = stable hash of sha256
+    share: float
+
+    def expand(self, rows: Any) -> Any:
+        with_picture, without = rows | "Which" >> beam.Partition(
+            _side_of, 2, self.share)  # type: ignore[arg-type]
+        attached = (with_picture
+                    | "By file" >> beam.Map(lambda row: (stable_hash(row.image_sha256) % len(self.files), row))
+                    | "Files" >> beam.GroupByKey() | "Attach" >> beam.FlatMapTuple(self._attach))
+        return (attached, without) | "Together" >> beam.Flatten()
+
+    def _attach(self, bucket: int, rows: Iterable[Best | Pair]) -> Iterator[Best | Pair]:
+        listed = list(rows)
+        found = read_thumbnails(self.files[bucket], {row.image_sha256 for row in listed})
+        for row in listed:
+            yield dataclasses.replace(row, thumbnail=found.get(row.image_sha256, b""))
+
+
+def _side_of(row: Best | Pair, _: int, share: float) -> int:
+    return 0 if wants_thumbnail(row, share) else 1

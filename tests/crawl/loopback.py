@@ -1,0 +1,111 @@
+"""A small web of many names on one loopback port: what the fetch tests fetch from."""
+from __future__ import annotations
+
+import contextlib
+import http.server
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from crawl import tables, urls
+from crawl.policy import FetchPolicy, Network
+from crawl.records import FetchRow
+
+PAGE = b"<!doctype html><title>t</title><p>A page."
+
+
+class Web:
+    """Answers by (host, path); what is not registered is a page, and /robots.txt is 404. Remembers who came when."""
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, str], Callable[[Any], None]] = {}
+        self.log: list[tuple[float, str, str]] = []       # when it was asked, host, path
+        self.headers: list[dict[str, str]] = []
+        self.port = 0
+
+    def on(self, url: str, status: int = 200, body: bytes = PAGE, headers: dict[str, str] | None = None) -> None:
+        fields = {"Content-Type": "text/html", "Content-Length": str(len(body))} | (headers or {})
+
+        def answer(handler: Any) -> None:
+            handler.send_response(status)
+            for name, value in fields.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body)
+        self.call(url, answer)
+
+    def call(self, url: str, answer: Callable[[Any], None]) -> None:
+        self.answers[urls.host(url), urls.target(url)] = answer
+
+    def asked(self, host: str = "") -> list[str]:
+        """Paths in the order they were asked for, without robots.txt."""
+        return [path for _, name, path in sorted(self.log) if host in ("", name) and path != "/robots.txt"]
+
+    def network(self, **more: Any) -> Network:
+        return Network(**{"connect_to": (f"::127.0.0.1:{self.port}",), "allow_hosts": ("*.test",), "min_delay_s": 0.0}
+                       | more)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Web]:
+    web = Web()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+            web.log.append((time.monotonic(), host, self.path))
+            web.headers.append(dict(self.headers.items()))
+            found = web.answers.get((host, self.path))
+            try:
+                if found:
+                    found(self)
+                else:
+                    missing = self.path == "/robots.txt"
+                    self.send_response(404 if missing else 200)
+                    self.send_header("Content-Type", "text/html; charset=utf-8")
+                    self.send_header("Content-Length", str(len(PAGE)))
+                    self.end_headers()
+                    self.wfile.write(PAGE)
+            except OSError:
+                self.close_connection = True
+
+        def log_message(self, *args: Any) -> None:
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+        def handle_error(self, *args: Any) -> None:
+            pass
+
+    server = Server(("127.0.0.1", 0), Handler)
+    web.port = server.server_port
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield web
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def quick(**changes: Any) -> FetchPolicy:
+    """A policy with short deadlines."""
+    return FetchPolicy(**{"connect_timeout_s": 2.0, "page_timeout_s": 2.0, "image_timeout_s": 2.0,
+                          "robots_timeout_s": 2.0} | changes)
+
+
+def row(url: str, kind: str = "page", shard: int = 7) -> FetchRow:
+    normal = urls.normalize(url) or url
+    key = urls.url_key(normal)
+    return FetchRow(key, key, normal, kind, 0, urls.politeness_key(normal), shard)
+
+
+def write_list(directory: str, given: list[str], kind: str = "page") -> str:
+    entry = tables.write_table(directory, "list.parquet", FetchRow, [row(url, kind) for url in given])
+    return f"{directory}/{entry.name}"

@@ -1,0 +1,111 @@
+import hashlib
+import os
+import tarfile
+
+import pytest
+
+from crawl import storage, tables
+from crawl.parts import PartLimits, PartWriter, committed
+from crawl.records import FetchLog, ImageLog
+
+
+def image_row(name, data=b"", outcome="ok"):
+    return ImageLog(name, f"http://a.test/{name}", "image", 0, outcome, 200, "", (), "", "", len(data), False, (),
+                    "allow", "",
+                    0, 0, hashlib.sha256(data).hexdigest(), "", 0, "jpg", 1, 1)
+
+
+def writer(tmp_path, index=0, kind="image", **limits):
+    return PartWriter(str(tmp_path / "images" / "x"), str(tmp_path), 7, index, kind, PartLimits(**limits),
+                      (lambda name: b"") if kind == "image" else str.encode)
+
+
+def test_an_image_is_found_at_its_address_in_a_plain_tar(tmp_path):
+    with writer(tmp_path) as parts:
+        parts.add(image_row("a", b"one"), [], b"one")
+        parts.add(image_row("b", outcome="http_404"), [])
+        parts.add(image_row("c", b"two" * 1000), [], b"two" * 1000)
+        parts.add(image_row("d", b"one"), [], b"one")
+        part = parts.commit()
+    rows = list(tables.read_table(f"{tmp_path}/images/x/{part.log.name}", ImageLog))
+    assert [row.url_key for row in rows] == list("abcd")
+    found = [storage.read_range(f"{tmp_path}/{row.part}", row.offset, row.length) if row.part else None for row in rows]
+    assert found == [b"one", None, b"two" * 1000, b"one"]
+    assert rows[0].offset == rows[3].offset                    # equal bytes are stored once in a part
+    with tarfile.open(tmp_path / rows[0].part) as tar:
+        members = tar.getmembers()
+        assert [tar.extractfile(member).read() for member in members] == [b"one", b"two" * 1000]
+    assert [member.name for member in members] == [f"{rows[n].sha256}.jpg" for n in (0, 2)]
+    assert {member.mtime for member in members} == {0} and members[0].offset_data == rows[0].offset
+    assert part.log.outcomes == (("http_404", 1), ("ok", 3))
+    stored = (tmp_path / "images" / "x" / part.bytes.name).read_bytes()
+    assert (part.bytes.bytes, part.bytes.sha256) == (len(stored), hashlib.sha256(stored).hexdigest())
+
+
+def test_parts_are_numbered_and_found_again_by_number(tmp_path):
+    with writer(tmp_path) as parts:
+        made = []
+        for name in "ab":
+            parts.add(image_row(name), [])
+            made.append(parts.commit())
+        assert parts.commit() is None
+    assert list(committed(str(tmp_path / "images" / "x"), 7)) == made
+    assert [part.index for part in made] == [0, 1]
+    assert list(committed(str(tmp_path / "images" / "x"), 8)) == []
+
+
+@pytest.mark.parametrize("limits, full_after", [({"rows": 3}, 3), ({"bytes": 5000}, 5), ({"seconds": 1e-9}, 1)])
+def test_a_part_is_full_by_rows_bytes_or_time(tmp_path, limits, full_after):
+    with writer(tmp_path, **limits) as parts:
+        assert not parts.is_full()
+        for n in range(full_after):
+            assert not parts.is_full() or n == 0
+            parts.add(image_row(str(n), b"%d" % n), [], b"%d" % n)
+        assert parts.is_full()
+
+
+def test_a_part_that_is_not_committed_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), writer(tmp_path) as parts:
+        parts.add(image_row("a", b"one"), [], b"one")
+        assert len(os.listdir(tmp_path / "images" / "x" / "shard-0007")) == 1
+        raise RuntimeError
+    assert os.listdir(tmp_path / "images" / "x" / "shard-0007") == []
+
+
+def test_leftovers_of_dead_processes_are_removed_and_those_of_living_ones_are_not(tmp_path):
+    with writer(tmp_path) as parts:
+        folder = tmp_path / "images" / "x" / "shard-0007"
+        folder.mkdir(parents=True)
+        dead = folder / f"{parts._prefix}{2**22 + 1}-00.tmp"
+        alive = folder / f"{parts._prefix}{os.getpid()}-00.tmp"
+        dead.touch()
+        alive.touch()
+        with writer(tmp_path):
+            assert not dead.exists() and alive.exists()
+
+
+def test_the_second_of_two_runs_over_one_shard_stops(tmp_path):
+    with writer(tmp_path) as first, writer(tmp_path) as second:
+        first.add(image_row("a", b"one"), [], b"one")
+        second.add(image_row("b", b"two"), [], b"two")
+        kept = first.commit()
+        with pytest.raises(storage.CommitConflict):
+            second.commit()
+    assert list(committed(str(tmp_path / "images" / "x"), 7)) == [kept]
+
+
+def test_parts_on_an_object_store(tmp_path):
+    with PartWriter("memory://bucket/out/pages", "memory://bucket/out", 1, 0, "page", PartLimits(),
+                    str.encode) as parts:
+        fields = {name: getattr(image_row("a"), name) for name in FetchLog.__slots__}
+        parts.add(FetchLog(**fields), [], b"record")
+        part = parts.commit()
+    row, = tables.read_table(f"memory://bucket/out/pages/{part.log.name}", FetchLog)
+    assert row.part == f"pages/{part.bytes.name}"
+    assert storage.read_range(f"memory://bucket/out/{row.part}", row.offset, row.length) == b"record"
+    assert list(committed("memory://bucket/out/pages", 1)) == [part]
+
+
+def test_bad_limits_are_refused():
+    with pytest.raises(ValueError, match="rows"):
+        PartLimits(rows=0)

@@ -1,0 +1,89 @@
+import gzip
+import io
+import subprocess
+import sys
+
+import fastwarc
+import pytest
+from warcio.archiveiterator import ArchiveIterator
+
+from crawl import warc
+from crawl.fetch import Answer
+
+DATE = "2026-11-23T00:00:00.000000Z"
+BODY = b"<p>\xe4\r\n\r\nWARC/1.1\r\n" * 50
+
+
+def answer(body=BODY, entity=None, headers=(("Content-Type", "text/html"), ("Transfer-Encoding", "chunked")), cut=""):
+    return Answer("http://a.test/x?y", "ok", 200, "HTTP/1.1 200 OK", tuple(headers),
+                  body if entity is None else entity, body,
+                  cut, bool(cut), "192.0.2.1", 0.1, 0.1)
+
+
+@pytest.fixture()
+def file(tmp_path):
+    zipped = answer(entity=gzip.compress(BODY, mtime=0), headers=(("Content-Encoding", "gzip"), ("X-\xe4", "\xfc")))
+    answers = [answer(), zipped, answer(body=b"", cut="length")]
+    records = [warc.warcinfo("part-00000.warc.gz", DATE, "imagebert-lait/0.1"),
+               *(warc.response(each, warc.record_id(f"{n:032x}", 3), DATE) for n, each in enumerate(answers))]
+    path = tmp_path / "part-00000.warc.gz"
+    path.write_bytes(b"".join(records))
+    return path, records
+
+
+def test_warcio_check_finds_nothing_to_complain_of(file):
+    done = subprocess.run([sys.executable, "-m", "warcio.cli", "check", "-v", str(file[0])], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("digest pass") == 4 and "digest not present" not in done.stdout
+
+
+def test_warcio_and_fastwarc_read_the_same_as_we_do(file):
+    path, records = file
+    offset = len(records[0])
+    ours = []
+    for record in records[1:]:
+        ours.append(warc.read_response(str(path), offset, len(record), 10**6))
+        offset += len(record)
+    assert [each.body for each in ours] == [BODY, BODY, b""]
+    assert [each.truncated for each in ours] == [False, False, True]
+    assert ours[0].headers == (("Content-Type", "text/html"), ("X-Crawl-Transfer-Encoding", "chunked"))
+    with open(path, "rb") as stream:
+        theirs = [(record.rec_headers.get_header("WARC-Record-ID"), record.content_stream().read())
+                  for record in ArchiveIterator(stream) if record.rec_type == "response"]
+    assert theirs == [(f"<{each.record_id}>", each.body) for each in ours]
+    seen = {}
+    for parsed in (False, True):
+        for record in fastwarc.ArchiveIterator(io.BytesIO(path.read_bytes()), parse_http=parsed, auto_decode="none",
+                                               record_types=fastwarc.WarcRecordType.response):
+            record.freeze()
+            assert record.verify_payload_digest() if parsed else record.verify_block_digest()
+            seen[record.record_id] = record.reader.read()
+    assert seen == {f"<{ours[0].record_id}>": BODY, f"<{ours[1].record_id}>": gzip.compress(BODY, mtime=0),
+                    f"<{ours[2].record_id}>": b""}
+
+
+def test_the_same_answer_gives_the_same_bytes_and_ids_differ_by_url_and_round():
+    assert warc.response(answer(), warc.record_id("a", 0), DATE) == warc.response(answer(), warc.record_id("a", 0),
+                                                                                  DATE)
+    assert len({warc.record_id(key, n) for key in "ab" for n in (0, 1)}) == 4
+
+
+def test_a_wrong_address_or_a_damaged_file_is_a_bad_record(file, tmp_path):
+    path, records = file
+    for offset, length in ((0, len(records[0])), (1, 100), (len(records[0]), len(records[1]) - 1)):
+        with pytest.raises(warc.BadRecord):
+            warc.read_response(str(path), offset, length, 10**6)
+    other = gzip.compress(gzip.decompress(records[1]).replace(b"<p>", b"<b>"))
+    (tmp_path / "x").write_bytes(other)
+    with pytest.raises(warc.BadRecord, match="digest"):
+        warc.read_response(str(tmp_path / "x"), 0, len(other), 10**6)
+    with pytest.raises(EOFError):
+        warc.read_response(str(path), path.stat().st_size - 5, 100, 10**6)
+
+
+def test_the_body_is_bounded_when_it_is_read(file):
+    path, records = file
+    offset = len(records[0]) + len(records[1])
+    found = warc.read_response(str(path), offset, len(records[2]), 100)
+    assert (found.body, found.truncated) == (BODY[:100], True)

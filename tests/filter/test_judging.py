@@ -1,0 +1,56 @@
+"""One candidate for each reason for which nothing is fetched."""
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from filter.judging import JudgeConfig, judge_candidate, settle_page
+from tests.filter.tiny_web import GERMAN, candidate, texts
+
+IMAGE = "https://a.example/heron.jpg"
+
+
+@pytest.mark.parametrize(("changes", "outcome"), [
+    ({}, "fetch"),
+    ({"permission": "unknown"}, "fetch"),
+    ({"permission": "deny"}, "not_fetched_not_permitted"),
+    ({"repeats_on_page": 9}, "not_fetched_repeated_on_page"),
+    ({"declared_width": 16, "declared_height": 16}, "not_fetched_declared_too_small"),
+    ({"declared_height": 60}, "not_fetched_declared_too_small"),
+    ({"declared_width": 728, "declared_height": 120}, "not_fetched_declared_too_narrow"),
+    ({"image_url": "https://a.example/img/site-logo.png"}, "not_fetched_boilerplate_url"),
+    ({"image_url": "https://pixel.a.example/x.gif"}, "not_fetched_boilerplate_url"),
+    ({"image_url": "https://a.example/drawing.svg"}, "not_fetched_vector_or_icon_url"),
+    ({"page_text": GERMAN}, "not_fetched_page_language"),
+    ({"texts": ()}, "not_fetched_no_text"),
+    ({"texts": texts(alt="IMG_2034.JPG")}, "not_fetched_file_name"),
+    ({"texts": texts(title="A heron", alt="logo")}, "not_fetched_boilerplate"),
+    ({"texts": texts(alt="Ein grauer Reiher steht im Wasser und wartet auf die Fische")}, "not_fetched_other_language"),
+    ({"texts": texts(alt="", surrounding="The heron is a bird that waits for the fish.")}, "not_fetched_decorative"),
+    ({"texts": texts(alt="", figcaption="The heron is a bird that waits for the fish.")}, "fetch"),
+    ({"texts": texts(alt="bird", figcaption="The heron is a bird that waits for the fish.")}, "fetch"),
+])
+def test_judge_candidate(changes, outcome):
+    row = dict(changes)
+    assert judge_candidate(candidate(row.pop("image_url", IMAGE), **row), JudgeConfig()).outcome == outcome
+
+
+def test_strict_policy_asks_for_permission():
+    config = JudgeConfig(dominance=dataclasses.replace(JudgeConfig().dominance, permissions=("allow",)))
+    assert judge_candidate(candidate(IMAGE, permission="unknown"), config).outcome == "not_fetched_not_permitted"
+
+
+def test_every_text_is_kept_with_its_reason():
+    row = judge_candidate(candidate(IMAGE, texts=texts(title="bird", alt="A heron stands in the water")), JudgeConfig())
+    assert [(caption.source, caption.reason) for caption in row.captions] == [("alt", ""), ("title", "too_few_words")]
+
+
+def test_an_image_beside_the_main_part_gives_way_to_those_in_it():
+    main = judge_candidate(candidate(IMAGE), JudgeConfig())
+    aside = judge_candidate(candidate("https://a.example/b.jpg", in_main=False), JudgeConfig())
+    head = judge_candidate(candidate("https://a.example/c.jpg", in_main=False, found_in="og:image"), JudgeConfig())
+    assert [row.outcome for row in settle_page([aside, main, head]) if row.image_url == aside.image_url] == [
+        "not_fetched_not_in_main"]
+    assert {row.outcome for row in settle_page([aside, head])} == {"fetch"}
+    assert sum(row.outcome == "fetch" for row in settle_page([head, main, aside])) == 2

@@ -1,0 +1,77 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from model.losses import LOSSES, LossWeights, contrastive_loss, losses_of, weighted_sum
+from tests.model.packs import samples, tiny_model, training_pack
+
+
+def test_masked_losses_learn_from_matched_pairs_only():
+    """Paper.md 12.7: on negatives only, MLM, MOC and MRFR have no gradient, ITM has."""
+    pack = training_pack(samples(4), matched=np.zeros(4))
+    model = tiny_model()
+    losses = losses_of(model(pack), pack)
+    for name, head in (("mlm", model.mlm.transform), ("moc", model.moc), ("mrfr", model.mrfr)):
+        gradient = torch.autograd.grad(losses[name], head.weight, retain_graph=True)[0]
+        assert losses[name] == 0 and not gradient.any(), name
+    assert torch.autograd.grad(losses["itm"], model.itm.weight)[0].any()
+
+
+def test_masked_losses_are_means_over_matched_places():
+    pack, model = training_pack(samples(4), matched=np.array([1, 0, 1, 0])), tiny_model()
+    outputs = model(pack)
+    losses = losses_of(outputs, pack)
+    keep = pack.matched[pack.masked_word_sequences] == 1
+    each = -outputs.mlm_logits.float().log_softmax(-1)[torch.arange(4), pack.masked_word_targets]
+    torch.testing.assert_close(losses["mlm"], each[keep].mean())
+    keep = pack.matched[pack.masked_region_sequences] == 1
+    rows = pack.masked_region_rows
+    values = (pack.features[rows].float() - pack.zero[rows, None]) * pack.scale[rows, None]
+    torch.testing.assert_close(losses["mrfr"], (outputs.mrfr_features.float() - values)[keep].square().mean())
+    each = -outputs.moc_logits.float().log_softmax(-1)[torch.arange(4), pack.classes[rows]]
+    torch.testing.assert_close(losses["moc"], each[keep].mean())
+
+
+def test_image_only_and_text_only_sequences_carry_no_itm_label():
+    pack = training_pack(samples(4))
+    assert pack.itm_weights.tolist() == [1.0] * 4 + [0.0] * 8
+
+
+def test_a_twin_is_no_contrastive_negative():
+    chosen = samples(3)
+    twins = [dataclasses.replace(one, group_hash=7) for one in chosen]
+    model = tiny_model()
+    plain, twinned = (contrastive_loss(model(pack), pack) for pack in map(training_pack, (chosen, twins)))
+    assert plain > 0.01 and twinned < 1e-6
+
+
+def test_contrastive_loss_of_a_model_that_knows_nothing_is_log_k():
+    pack, model = training_pack(samples(4)), tiny_model()
+    same = torch.nn.functional.normalize(torch.ones(4, 8), dim=-1)
+    outputs = dataclasses.replace(model(pack), contrast_images=same, contrast_texts=same)
+    assert float(contrastive_loss(outputs, pack).detach()) == pytest.approx(math.log(4), rel=1e-6)
+
+
+def test_every_parameter_has_a_gradient_whatever_the_weights():
+    pack, model = training_pack(samples(4)), tiny_model()
+    weighted_sum(losses_of(model(pack), pack), LossWeights(0, 0, 0, 0, 1)).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert not model.itm.weight.grad.any() and model.contrast.images.weight.grad.any()
+
+
+def test_a_pack_without_masked_places_has_losses_of_zero():
+    pack = training_pack(samples(2))
+    none = {name: getattr(pack, name)[:0] for name in (
+        "masked_word_tokens", "masked_word_targets", "masked_word_sequences", "masked_word_weights",
+        "masked_region_tokens", "masked_region_rows", "masked_region_sequences", "masked_region_weights")}
+    empty = dataclasses.replace(pack, masked_words=0, masked_regions=0, **none)
+    losses = losses_of(tiny_model()(empty), empty)
+    assert set(losses) == set(LOSSES) and [float(losses[name].detach()) for name in ("mlm", "moc", "mrfr")] == [0, 0, 0]
+
+
+def test_negative_weights_are_refused():
+    with pytest.raises(ValueError, match="weight of mlm is -1"):
+        LossWeights(mlm=-1)

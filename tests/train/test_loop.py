@@ -1,0 +1,177 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from crawl.config import as_dict
+from crawl.errors import UsageError
+from tests.train.made_shards import make_shards, small_config
+from train import loop
+from train.checkpoint import find_checkpoint, read_state
+from train.loop import train
+from train.metrics import read_metrics
+
+CONFIG = small_config(checkpoint_steps=2)
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return str(make_shards(tmp_path_factory.mktemp("shards")))
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    """A run from beginning to end: what every interrupted one must equal."""
+    out = str(tmp_path_factory.mktemp("whole"))
+    train(CONFIG, shards, out)
+    return out
+
+
+def curve(out):
+    """Returns the metrics log without the clock."""
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(out)]
+
+
+def weights(out):
+    return load_file(os.path.join(find_checkpoint(out), "model.safetensors"))
+
+
+def assert_same(out, whole):
+    assert curve(out) == curve(whole)
+    ours, theirs = weights(out), weights(whole)
+    assert ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_ends_and_says_so(whole):
+    state = read_state(find_checkpoint(whole))
+    assert state.finished and (state.stage_name, state.samples) == ("pretrain", 96)
+    rows = read_metrics(whole)
+    assert [(row["stage"], row["step"]) for row in rows] == [
+        ("align", 2), ("align", 3), ("pretrain", 2), ("pretrain", 5), ("pretrain", 7)]
+    assert "mlm" not in rows[0] and rows[-1]["itm"] > 0
+    assert json.loads(Path(whole, "config.json").read_text()) == as_dict(CONFIG)
+    assert sorted(os.listdir(os.path.join(whole, "checkpoints"))) == ["1-pretrain-00000006", "1-pretrain-00000008"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 5, 9, 11])
+def test_checkpoint_kill_resume_goes_on_exactly(shards, whole, tmp_path, monkeypatch, steps):
+    """Stopped after any number of steps, also on the way from one stage to the next: the same bits at the end."""
+    calls = 0
+    real = loop._add_gradients
+
+    def counted(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls > steps:
+            raise Killed
+        real(*arguments)
+
+    out = str(tmp_path)
+    monkeypatch.setattr(loop, "_add_gradients", counted)
+    with pytest.raises(Killed):
+        train(CONFIG, shards, out)
+    monkeypatch.setattr(loop, "_add_gradients", real)
+    train(CONFIG, shards, out, resume=True, threads=3)
+    assert_same(out, whole)
+
+
+SCRIPT = """
+import sys
+from tests.train.made_shards import small_config
+from train.loop import train
+if __name__ == "__main__":
+    config = small_config(pretrain=6000, checkpoint_steps=5)
+    train(config, sys.argv[1], sys.argv[2], ranks=int(sys.argv[3]), resume=True)
+"""
+
+
+def started(shards, out, ranks):
+    """Starts a long run in a process of its own and returns it once it has written a checkpoint of `pretrain`."""
+    script = Path(out).parent / "run.py"
+    script.write_text(SCRIPT)
+    root = str(Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, str(script), shards, out, str(ranks)], cwd=root,
+                               env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline and process.poll() is None:
+        folder = find_checkpoint(out) if os.path.isdir(out) else None
+        if folder and "1-pretrain" in folder and read_state(folder).step > 5:
+            return process
+        time.sleep(0.05)
+    process.kill()
+    raise AssertionError(f"no checkpoint; exit status {process.wait()}")
+
+
+def test_sigterm_saves_the_step_it_is_at_and_sigkill_loses_nothing_committed(shards, tmp_path):
+    out = str(tmp_path / "out")
+    process = started(shards, out, ranks=2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    state = read_state(find_checkpoint(out))
+    assert not state.finished and state.stage_name == "pretrain" and state.step > 5
+
+    process = started(shards, out, ranks=1)      # the same run on another number of ranks
+    process.kill()
+    process.wait()
+    later = read_state(find_checkpoint(out))
+    assert later.step >= state.step
+    short = small_config(pretrain=6000, checkpoint_steps=5)
+    assert (later.parent != "") == (later.step > state.step)
+    with pytest.raises(UsageError, match="another config"):
+        train(dataclasses.replace(short, checkpoint_steps=6), shards, out, resume=True)
+    # Both lives lie on one curve: every logged step stands there once.
+    steps = [row["step"] for row in read_metrics(out) if row["stage"] == "pretrain"]
+    assert steps == list(range(2, steps[-1] + 1, 3))
+
+
+def test_two_ranks_learn_what_one_learns(shards, whole, tmp_path):
+    out = str(tmp_path / "two")
+    train(CONFIG, shards, out, ranks=2)
+    for ours, theirs in zip(curve(out), curve(whole), strict=True):
+        assert ours.pop("stage") == theirs.pop("stage")
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_the_small_model_learns(shards, tmp_path):
+    """A longer run on 96 pairs: every loss falls."""
+    config = small_config(align=1200, pretrain=2400, log_steps=25)
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
+    train(config, shards, str(tmp_path))
+    rows = [row for row in read_metrics(str(tmp_path)) if row["stage"] == "pretrain"]
+    assert all(rows[-1][name] < 0.9 * rows[0][name] for name in ("mlm", "moc", "mrfr")), (rows[0], rows[-1])
+
+
+def test_bad_input_is_one_clear_line(shards, whole, tmp_path):
+    with pytest.raises(UsageError, match="already holds a run .stage pretrain, step 8.; add --resume"):
+        train(CONFIG, shards, whole)
+    assert train(CONFIG, shards, whole, resume=True) == find_checkpoint(whole)      # finished: nothing to do
+    wide = dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, hidden=32))
+    with pytest.raises(UsageError, match="checkpoint of another model: its hidden is 16, this run's is 32"):
+        train(wide, shards, whole, resume=True)
+    with pytest.raises(UsageError, match="another config"):
+        train(dataclasses.replace(CONFIG, seed=2), shards, whole, resume=True)
+    other = str(make_shards(tmp_path / "other", samples=25))
+    with pytest.raises(UsageError, match="another dataset"):
+        train(CONFIG, other, whole, resume=True)
+    new = str(tmp_path / "new")
+    with pytest.raises(UsageError, match="--ranks 3: a step has 2 lanes"):
+        train(CONFIG, shards, new, ranks=3)
+    with pytest.raises(UsageError, match="4 training shards for 8 lanes"):
+        train(dataclasses.replace(CONFIG, lanes=8), shards, new)
+    with pytest.raises(UsageError, match="model.feature_dim=9, the shards have 12"):
+        train(dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, feature_dim=9)), shards, new)
+    assert not os.path.exists(new)
+    with loop._only_run(new), pytest.raises(UsageError, match="in use by another run"):
+        train(CONFIG, shards, new)
