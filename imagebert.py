@@ -6,35 +6,45 @@
           -> batches -> losses -> checkpoints        train/ + model/
           -> recall@1, 5, 10                         train/retrieval.py
 
-    imagebert dataset  --seeds seeds.txt --out data/     the first three lines
-    imagebert pretrain --shards data/ --out run/         the fourth
-    imagebert evaluate --data data/ --checkpoint run/    the fifth
+    imagebert dataset  --seeds seeds.txt --out data/                   the first three lines
+    imagebert pretrain --shards data/ --out run/                       the fourth
+    imagebert evaluate --data data/ --checkpoint run/ --out run/eval   the fifth
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import json
+import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from crawl import storage
+from crawl.config import as_dict, override
+from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
+from crawl.lock import run_lock
 from crawl.policy import Network
 from crawl.rounds import CrawlConfig, crawl_pages
+from crawl.stages import Manifest, current_manifest
 from filter.features_run import FeaturesConfig, features
-from filter.filter_run import FilterConfig, filter_pairs
-from filter.judge_run import JudgeConfig, judge
+from filter.filter_config import FilterConfig
+from filter.filter_run import filter_pairs
+from filter.judge_run import judge
+from filter.judging import JudgeConfig
 from shards.build import ShardsConfig, build_shards
+from shards.report import write_report
 
-from crawl.errors import UsageError
-from crawl.stages import Manifest
-
-Run = Callable[[str, Callable[[Any], None]], None]   # run(name, build): wires a Beam pipeline and runs it to its end
+Run = Callable[[str, Callable[[Any], None]], None]   # run(name, build) wires a Beam pipeline and runs it to its end
+STAGES = ("crawl", "judge", "images", "features", "filter", "shards")
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetConfig:
-    """Everything that decides the bytes of a dataset; each part lies beside its consumer."""
+    """Everything that decides the bytes of a dataset; each part is defined beside its consumer."""
 
     crawl: CrawlConfig = dataclasses.field(default_factory=CrawlConfig)
     judge: JudgeConfig = dataclasses.field(default_factory=JudgeConfig)
@@ -44,53 +54,92 @@ class DatasetConfig:
     shards: ShardsConfig = dataclasses.field(default_factory=ShardsConfig)
 
 
+def lait() -> DatasetConfig:
+    """Returns the default settings: the paper's recipe, for the open web."""
+    return DatasetConfig()
+
+
+def demo() -> DatasetConfig:
+    """Returns the settings for the synthetic web on loopback: short deadlines, a fifth of the captions held out."""
+    base = lait()
+    fetch = dataclasses.replace(base.crawl.fetch, page_timeout_s=6.0, image_timeout_s=6.0, robots_timeout_s=6.0,
+                                connect_timeout_s=3.0, slow_after_s=4)
+    return dataclasses.replace(
+        base, crawl=dataclasses.replace(base.crawl, fetch=fetch), images=dataclasses.replace(base.images, fetch=fetch),
+        filter=dataclasses.replace(base.filter, aggregate=dataclasses.replace(base.filter.aggregate, test_share=0.2)))
+
+
+RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait, "demo": demo}
+
+
 def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network, run: Run) -> Manifest:
     """Returns the manifest of the shards built from the web that `seeds` (a file of URLs) leads to.
 
-    Every call returns at once where its stage is finished; a killed build goes on from its committed parts.
+    A stage that is finished returns at once; a killed build goes on from its committed parts.
     """
     crawl_pages(out, seeds, config.crawl, network, run)
-    # pages, candidates: an image URL, its texts, where it stood on the page
+    # pages; candidates: an image URL, its texts, where it stood on the page
 
     judge(out, config.judge, run)
-    # judged candidates; image URLs that at least one surviving text wants
+    # judged candidates; the image URLs that at least one surviving text wants
 
     fetch_images(out, config.images, network, run)
     # images: the outcome of every URL, the address of the original bytes
 
     features(out, config.features, run)
-    # facts: size, hashes, natural or not, one row a distinct image
+    # facts: size, hashes, photograph or not, one row a distinct image
 
     filter_pairs(out, config.filter, run)
     # pairs: kept or the first failing reason; best: one caption an image
 
-    return build_shards(out, config.shards, run)
+    shards = build_shards(out, config.shards, run)
     # train/lait-jpg-000000.tar, .regions.tar, index, Parquet; manifest.json
 
+    write_report(out)
+    # report.html beside the manifest: the funnel and contact sheets
+    return shards
 
-def beam_runner(workers: int, beam_arguments: list[str], progress: Callable[[str], Any]) -> Run:
+
+def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     """Returns what runs a Beam pipeline: in this process by default, elsewhere by Beam's own options.
 
     Args:
         workers: processes of the local runner.
         beam_arguments: Beam's options, such as --runner=FlinkRunner.
-        progress: called with a job's name; returns a context manager that shows it.
     """
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)      # it warns of cloud clients that nobody asked for
+    logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-    # FnApiRunner by name: the default would first try to download another runner. `multi_threading` grows without bound.
+    # FnApiRunner by name: the default first tries to download another one; `multi_threading` grows without bound.
     local = ["--direct_num_workers", str(workers),
              "--direct_running_mode", "multi_processing" if workers > 1 else "in_memory"]
     options = PipelineOptions(local + beam_arguments)
     chosen = options.view_as(StandardOptions).runner
 
     def run(name: str, build: Callable[[Any], None]) -> None:
-        with progress(name), beam.Pipeline(runner=chosen or FnApiRunner(), options=options) as root:
+        with shown(name), beam.Pipeline(runner=chosen or FnApiRunner(), options=options) as root:
             build(root)
 
     return run
+
+
+@contextlib.contextmanager
+def shown(name: str) -> Iterator[None]:
+    """Shows a running job and its elapsed time on standard error; one plain line where that is no terminal."""
+    import rich.console
+    import rich.progress
+
+    console = rich.console.Console(stderr=True)
+    if not console.is_terminal:
+        print(name, file=sys.stderr, flush=True)
+    bar = rich.progress.Progress(rich.progress.SpinnerColumn(), "{task.description}", rich.progress.TimeElapsedColumn(),
+                                 console=console, transient=True, disable=not console.is_terminal)
+    with bar:
+        bar.add_task(name)
+        yield
 
 
 def parser() -> argparse.ArgumentParser:
@@ -105,39 +154,33 @@ def parser() -> argparse.ArgumentParser:
     top = _OneLineParser(
         prog="imagebert", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="From web pages to a trained image-text model, one stage or all of it.\n\n"
-                    "  first steps:  imagebert demo --out demo-out      everything, offline, on a synthetic web\n"
-                    "  main job:     imagebert dataset --seeds seeds.txt --out data/",
+                    "  first step:  imagebert demo --out demo-out       everything, offline, on a synthetic web\n"
+                    "  main job:    imagebert dataset --seeds seeds.txt --out data/",
         epilog="Beam's own options go after `--`, for example: imagebert dataset ... -- --runner=FlinkRunner")
-    commands = top.add_subparsers(title="commands", dest="name", metavar="COMMAND", required=True,
-                                  parser_class=_OneLineParser)
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True, parser_class=_OneLineParser)
 
-    one = commands.add_parser("dataset", help="the main job: seeds in, shards and a report out",
-                              description="Crawls from the seeds, finds and filters image-text pairs, writes WebDataset "
-                                          "shards with a manifest and an HTML report. Stop it and run it again: it "
-                                          "goes on where it was.")
-    one.add_argument("--seeds", metavar="FILE", help="URLs to start from, one a line, # for comments")
-    one.add_argument("--web", metavar="FILE", help="instead of --seeds: the ready file of `imagebert web`")
-    one.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
-    one.add_argument("--run", choices=sorted(RUNS), default="lait", help="named settings (default: %(default)s)")
-    one.add_argument("--json", action="store_true", help="print the result as JSON")
-    crawl.cli.add_network_options(one)
-    one.set_defaults(command=dataset_command)
-
-    whole = commands.add_parser("demo", help="the whole story offline: pages in, recall out",
-                                description="Serves a synthetic web with known truth on loopback, builds the dataset, "
-                                            "trains a small ImageBERT and measures retrieval. About 10 minutes, 2 cores.")
+    whole = commands.add_parser(
+        "demo", help="the whole story offline: pages in, recall out",
+        description="Serves a synthetic web with known truth on loopback, builds the dataset, trains a small ImageBERT "
+                    "and measures retrieval. About 10 minutes on 2 cores.")
     whole.add_argument("--out", required=True, metavar="DIR", help="output root")
     whole.add_argument("--images", type=int, default=6000, help="size of the synthetic web (default: %(default)s)")
     whole.add_argument("--seed", type=int, default=1, help="seed of the synthetic web (default: %(default)s)")
-    whole.set_defaults(command=demo_command)
+    whole.set_defaults(command=_demo_command)
+
+    one = commands.add_parser(
+        "dataset", help="the main job: seeds in, shards and a report out",
+        description="Crawls from the seeds, finds and filters image-text pairs, writes WebDataset shards with a "
+                    "manifest and an HTML report. Stop it and run it again: it goes on where it was.")
+    one.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
+    one.add_argument("--json", action="store_true", help="print the result as JSON")
+    crawl.cli.add_seed_options(one)
+    crawl.cli.add_network_options(one)
+    crawl.cli.add_build_options(one)
+    one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, demo.cli):
         package.register(commands)
-    for command in commands.choices.values():
-        command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                             help="override one setting, by dotted name; repeatable")
-        command.add_argument("--workers", type=int, default=1, metavar="N",
-                             help="processes of the local Beam runner (default: %(default)s)")
     return top
 
 
@@ -148,21 +191,47 @@ class _OneLineParser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
 
 
-def lait() -> DatasetConfig:
-    """Returns the default settings: the paper's recipe, for the open web."""
-    return DatasetConfig()
-
-
-RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait}
-
-
-def dataset_command(args: argparse.Namespace) -> int:
+def _dataset_command(args: argparse.Namespace) -> int:
     """Runs the main job."""
-    raise NotImplementedError
+    from crawl.cli import crawl_from, images_from, network_from, seeds_file
+    from crawl.funnel import print_funnel
+    config = dataclasses.replace(args.config, crawl=crawl_from(args, args.config.crawl),
+                                 images=images_from(args, args.config.images))
+    config = override(config, args.set)
+    network = network_from(args)
+    with run_lock(args.out):
+        seeds = seeds_file(args)
+        _write_config(args.out, config, network)
+        manifest = build_dataset(args.out, seeds, config, network, args.run)
+    notes = notes_of(args.out)
+    if args.json:
+        print(json.dumps({
+            "shards": {"folder": manifest.directory, "samples": manifest.rows("samples"),
+                       "files": len(manifest.tables["shards"])},
+            "report": storage.join(manifest.directory, "report.html"), "notes": notes,
+            "funnel": [dataclasses.asdict(line) | {"outcomes": dict(line.outcomes)} for line in manifest.funnel]},
+            indent=1))
+        return 0
+    print_funnel(manifest.funnel, notes)
+    print(f"shards: {manifest.directory}\nreport: {storage.join(manifest.directory, 'report.html')}\n"
+          f"next:   imagebert shards stats {args.out}")
+    return 0
 
 
-def demo_command(args: argparse.Namespace) -> int:
-    raise NotImplementedError
+def notes_of(out: str) -> list[str]:
+    """Returns the loud lines of every stage of the current dataset, in the order of the data."""
+    return [f"{name}: {note}" for name in STAGES for note in current_manifest(out, name).notes]
+
+
+def _demo_command(args: argparse.Namespace) -> int:
+    """Runs the whole story and prints, part by part, what it took against what was planned."""
+    raise AssertionError
+
+
+def _write_config(out: str, config: DatasetConfig, network: Network) -> None:
+    """Writes the resolved settings beside the output."""
+    text = json.dumps({"dataset": as_dict(config), "network": as_dict(network)}, indent=1, sort_keys=True)
+    storage.replace_bytes(storage.join(out, "config.json"), text.encode() + b"\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -171,11 +240,18 @@ def main(argv: list[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     try:
         args = parser().parse_args(words[:cut])
-        args.beam = words[cut + 1:]
+        if hasattr(args, "named_run"):
+            args.config = RUNS[args.named_run]()
+            args.run = beam_runner(args.workers, words[cut + 1:])
+        elif words[cut + 1:]:
+            raise UsageError(f"options after `--` go to Beam, and this command runs no Beam job: {words[cut + 1]!r}")
         return int(args.command(args) or 0)
     except UsageError as error:
         print(f"imagebert: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:                                   # `imagebert shards ls ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("imagebert: interrupted; run the same command again to go on", file=sys.stderr)
         return 130

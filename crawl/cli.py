@@ -7,6 +7,7 @@ import json
 import os
 from typing import Any
 
+from crawl import storage
 from crawl.config import override
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
@@ -22,9 +23,10 @@ def register(subparsers: Any) -> None:
         "crawl", help="fetch pages from the seeds on, find image candidates",
         description="Fetches pages round by round, politely and under robots.txt, stores them as WARC, and writes the "
                     "tables pages, links and candidates. Killed or stopped, it goes on where it was.")
-    crawl.add_argument("--seeds", required=True, metavar="FILE", help="URLs to start from, one a line, # for comments")
+    add_seed_options(crawl)
     _add_output(crawl)
     add_network_options(crawl)
+    add_build_options(crawl)
     crawl.set_defaults(command=crawl_command)
 
     images = subparsers.add_parser(
@@ -32,13 +34,57 @@ def register(subparsers: Any) -> None:
         description="Downloads every image URL of the current judge stage once, stores the original bytes in tar "
                     "parts, and writes a row for each URL. What an earlier run has is never downloaded again.")
     _add_output(images)
+    _add_web(images)
     add_network_options(images)
+    add_build_options(images)
     images.set_defaults(command=images_command)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command that runs Beam jobs has: named settings, single settings, workers."""
+    parser.add_argument("--run", choices=("lait", "demo"), default="lait", dest="named_run",
+                        help="named settings: lait for the open web, demo for `imagebert web` (default: %(default)s)")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
+                        help="override one setting, by dotted name; repeatable")
+    parser.add_argument("--workers", type=int, default=1, metavar="N",
+                        help="processes of the local Beam runner (default: %(default)s)")
+
+
+def add_seed_options(parser: argparse.ArgumentParser) -> None:
+    """Adds where a crawl starts; `seeds_file` reads it."""
+    parser.add_argument("--seeds", metavar="FILE", help="URLs to start from, one a line, # for comments")
+    _add_web(parser)
+
+
+def _add_web(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--web", metavar="FILE",
+                        help="the --ready file of a running `imagebert web`: how to reach it, and its seeds")
+
+
+def seeds_file(args: argparse.Namespace) -> str:
+    """Returns the seeds file: --seeds, or OUT/seeds.txt with the seeds of the synthetic web that --web names."""
+    if bool(args.seeds) == bool(args.web):
+        raise UsageError("give either --seeds FILE or --web FILE")
+    if args.seeds:
+        return str(args.seeds)
+    path = storage.join(args.out, "seeds.txt")
+    storage.replace_bytes(path, "".join(f"{url}\n" for url in _web(args.web)["seeds"]).encode())
+    return path
+
+
+def _web(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            value: dict[str, Any] = json.load(file)
+        return {name: value[name] for name in ("seeds", "connect_to", "ca_file")}
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(f"--web {path}: no ready file of `imagebert web` ({type(error).__name__}: {error}); "
+                         f"start one with `imagebert web --ready {path}`") from error
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -73,10 +119,14 @@ def network_from(args: argparse.Namespace) -> Network:
     """Returns how this machine reaches hosts; raises UsageError for an option that makes no sense."""
     if args.ca_file and not os.path.isfile(args.ca_file):
         raise UsageError(f"--ca-file {args.ca_file}: there is no such file; name a PEM file of authorities")
+    connect_to, allow_hosts, ca_file, min_delay_s = args.connect_to, args.allow_host, args.ca_file, args.min_delay
+    if args.web:
+        web = _web(args.web)
+        connect_to, allow_hosts = connect_to + web["connect_to"], [*allow_hosts, "*.test"]
+        ca_file, min_delay_s = ca_file or web["ca_file"], 0.02 if min_delay_s is None else min_delay_s
     try:
-        return Network(connect_to=tuple(args.connect_to), resolve=tuple(args.resolve),
-                       allow_hosts=tuple(args.allow_host), ca_file=args.ca_file, min_delay_s=args.min_delay,
-                       max_in_flight=args.max_in_flight)
+        return Network(connect_to=tuple(connect_to), resolve=tuple(args.resolve), allow_hosts=tuple(allow_hosts),
+                       ca_file=ca_file, min_delay_s=min_delay_s, max_in_flight=args.max_in_flight)
     except ValueError as error:
         raise UsageError(f"network options: {error}") from error
 
@@ -114,16 +164,16 @@ def images_from(args: argparse.Namespace, config: ImagesConfig) -> ImagesConfig:
 
 def crawl_command(args: argparse.Namespace) -> int:
     """Runs the stage `crawl`."""
-    config = override(crawl_from(args, CrawlConfig()), args.set)
+    config = override(crawl_from(args, args.config.crawl), args.set)
     network = network_from(args)
     with run_lock(args.out):
-        _print(crawl_pages(args.out, args.seeds, config, network, args.run), args.json)
+        _print(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
     return 0
 
 
 def images_command(args: argparse.Namespace) -> int:
     """Runs the stage `images`."""
-    config = override(images_from(args, ImagesConfig()), args.set)
+    config = override(images_from(args, args.config.images), args.set)
     network = network_from(args)
     with run_lock(args.out):
         _print(fetch_images(args.out, config, network, args.run), args.json)

@@ -5,7 +5,6 @@ Rules S1 to S9 of the crawling reference; what happens between hops is in crawl/
 """
 from __future__ import annotations
 
-import dataclasses
 import socket
 import time
 from typing import Any
@@ -14,11 +13,9 @@ import certifi
 import pycurl
 
 from crawl import urls
+from crawl.answers import OK_STATUSES, Answer
 from crawl.decode import decode
 from crawl.policy import FetchPolicy, Network
-
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
-OK_STATUSES = frozenset({200, 203})
 
 _MAX_HEADERS = 256                 # lines
 _MAX_HEADER_BYTES = 64 * 1024
@@ -36,48 +33,6 @@ _TLS_ERRORS = frozenset({pycurl.E_SSL_CONNECT_ERROR, pycurl.E_PEER_FAILED_VERIFI
 _ERRORS = {pycurl.E_COULDNT_RESOLVE_HOST: "dns_error", pycurl.E_COULDNT_CONNECT: "connect_error",
            pycurl.E_URL_MALFORMAT: "bad_url", pycurl.E_UNSUPPORTED_PROTOCOL: "blocked_scheme"}
 _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR, pycurl.E_SSL_CONNECT_ERROR, pycurl.E_SEND_ERROR})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Answer:
-    """How one request ended."""
-
-    url: str
-    outcome: str                   # ok: a whole answer, whatever its status; else a network or body outcome
-    status: int                    # 0 without an answer
-    status_line: str
-    headers: tuple[tuple[str, str], ...]
-    entity: bytes                  # transfer coding removed, content coding kept; empty unless outcome is ok and 200
-    body: bytes                    # decoded
-    cut: str                       # why the entity is not whole: "", length (our cap), disconnect
-    truncated: bool                # it is not, or the body reached its cap in decoding
-    ip: str
-    seconds: float                 # the whole request
-    latency_s: float               # until the first byte of the answer
-
-    def header(self, name: str) -> str:
-        """Returns all values of a header joined by a comma, "" without one."""
-        return ", ".join(value for key, value in self.headers if key.lower() == name)
-
-    @property
-    def location(self) -> str:
-        """Returns where a redirect points, "" for nowhere; servers send raw UTF-8 though headers are Latin-1."""
-        value = next((value for key, value in self.headers if key.lower() == "location"), "")
-        try:
-            return value.encode("latin-1").decode("utf-8")
-        except UnicodeDecodeError:
-            return value
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fetched:
-    """How a URL ended after all its hops."""
-
-    url: str
-    outcome: str                   # crawl/fetch_shard.py lists them
-    redirects: tuple[str, ...]     # URLs passed on the way to final_url
-    final_url: str
-    answer: Answer                 # of the last hop
 
 
 class Client:

@@ -37,8 +37,8 @@ Outcomes of a row
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact
-    robots_denied, optout_robots (Content-Signal, Content-Usage in robots.txt), optout_tdmrep (/.well-known/tdmrep.json),
-    optout_header          refused by the site; only the last of them after a request
+    robots_denied, optout_robots (Content-Signal or Content-Usage in robots.txt), optout_tdmrep, optout_header
+                           refused by the site; only the last of them after a request for the URL
     deferred_robots_unreachable, deferred_budget, deferred_suspended     not decided: due again in the next round
 """
 from __future__ import annotations

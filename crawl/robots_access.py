@@ -14,8 +14,8 @@ import re
 from collections.abc import Sequence
 
 from crawl import urls
+from crawl.answers import OK_STATUSES, Fetched
 from crawl.consent import from_robots
-from crawl.fetch import OK_STATUSES, Fetched
 from crawl.policy import FetchPolicy
 from crawl.records import ALLOW, DENY, Host, Signal
 from crawl.robots import Decision, Robots
@@ -49,7 +49,7 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
         expires_at=_later(now, _lifetime(answer.header("cache-control")) if state != "unreachable" else _HOUR),
         unreachable_since="", looks_html=bool(_HTML.match(body)), truncated=state == "ok" and answer.truncated,
         crawl_delay_s=0.0, sitemaps=(), sha256=hashlib.sha256(body).hexdigest(), body=body,
-        tdm_cause="", tdm_body=b"")
+        tdm_cause="", tdm_body=old.tdm_body if old else b"")
     if state == "ok":
         robots = Robots(body)
         sitemaps = (urls.normalize(text, robots_url(authority)) for text in robots.sitemaps)
@@ -67,9 +67,13 @@ def _unreachable(host: Host, now: str, policy: FetchPolicy, old: Host | None) ->
 
 
 def with_tdmrep(host: Host, fetched: Fetched) -> Host:
-    """Returns the state of an authority after its tdmrep.json was asked for; only a whole file speaks."""
-    whole = fetched.outcome == "ok" and not fetched.answer.truncated
-    return dataclasses.replace(host, tdm_cause=fetched.outcome, tdm_body=fetched.answer.body if whole else b"")
+    """Returns the state of an authority after its tdmrep.json was asked for: a fault leaves what was known before."""
+    body = host.tdm_body
+    if fetched.outcome == "ok" and not fetched.answer.truncated:
+        body = fetched.answer.body
+    elif fetched.outcome.startswith("http_4"):
+        body = b""
+    return dataclasses.replace(host, tdm_cause=fetched.outcome, tdm_body=body)
 
 
 def is_fresh(host: Host, now: str) -> bool:

@@ -1,4 +1,4 @@
-"""/.well-known/tdmrep.json: what a whole site says of text and data mining (TDMRep, W3C community group report, section 6).
+"""/.well-known/tdmrep.json: what a site says of text and data mining (TDMRep, W3C Community Group report).
 
 The first entry whose location fits a path counts.  A file that is missing or malformed says nothing.
 """

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from crawl import consent, urls
-from crawl.fetch import OK_STATUSES, REDIRECTS, Answer, Client, Fetched
+from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched
+from crawl.fetch import Client
 from crawl.policy import FetchPolicy, Network, may_reach
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal

@@ -13,8 +13,8 @@ import uuid
 import zlib
 
 from crawl import storage
+from crawl.answers import Answer
 from crawl.decode import decode
-from crawl.fetch import Answer
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:imagebert-lait:warc")
 _LEVEL = 6

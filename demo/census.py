@@ -31,7 +31,7 @@ class Census:
     """
 
     def __init__(self, total: int, kinds: tuple[Kind, ...], salt: str) -> None:
-        counts = [max(1, round(kind.share * total)) for kind in kinds]
+        counts = [max(1, int(kind.share * total)) for kind in kinds]
         counts = [min(count, kind.most) if kind.most else count for count, kind in zip(counts, kinds, strict=True)]
         counts[0] = total - sum(counts[1:])
         if counts[0] < 1:

@@ -54,7 +54,7 @@ IMAGE_KINDS = {
         *_BROKEN, *_FORBIDDEN),
     "second": (
         Kind("keep", "keep", 1.0), *_FETCHABLE,
-        Kind("duplicate", "duplicate", 0.06),
+        Kind("duplicate", "duplicate", 0.058),
         Kind("shared_caption", "shared_caption", 0.025),
         Kind("alt_file_name", "alt_file_name", 0.028),
         Kind("alt_spam", "alt_spam", 0.024),
@@ -65,9 +65,7 @@ IMAGE_KINDS = {
         Kind("chart", "chart", 0.012),
         Kind("meme", "text_screenshot", 0.008),        # big words over a flat ground
         Kind("placeholder", "placeholder", 0.01),
-        Kind("avatar", "too_small", 0.01),
-        Kind("pattern", "icon", 0.006),                # a tiled ornament
-        Kind("too_small", "too_small", 0.008),
+        Kind("too_small", "too_small", 0.014),
         *_BROKEN, *_FORBIDDEN),
 }
 

@@ -23,7 +23,7 @@ from demo.words import dice
 PAGE_SIZES = (8, 14, 10, 12, 9, 13, 11, 11)     # images on a page, in turn
 IMAGE_HOSTS = 3                    # the last hosts also carry pictures for the others
 GONE_HOST = "gone.test"            # a name at which nothing answers
-SCENELESS = frozenset({"text_screenshot", "meme", "placeholder", "banner", "flat_logo", "chart", "pattern", "avatar"})
+SCENELESS = frozenset({"text_screenshot", "meme", "placeholder", "banner", "flat_logo", "chart"})
 # What stands on every page besides its pictures: path -> the right outcome.
 CHROME = {"/static/logo.png": "logo", "/static/icons/mail.png": "icon", "/static/icons/feed.png": "icon",
           "/static/icons/search.png": "icon", "/static/masthead.jpg": "banner", "/static/sale.jpg": "banner",
@@ -206,11 +206,9 @@ class SyntheticWeb:
         """Returns the kept scene that a duplicate shows: one whose page may be read."""
         keep = self.images.kinds[0]
         count = self.images.counts[keep.name]
-        for step in itertools.count(member * 7919 + self.config.seed):
-            number = self.images.nth(keep, step % count)
-            if self._slot(number).expected == "keep":
-                return number
-        raise AssertionError
+        start = member * 7919 + self.config.seed
+        return next(number for step in range(start, start + count)
+                    if self._is_open(number := self.images.nth(keep, step % count)))
 
     def image_url(self, slot: Slot, size: str = "") -> str:
         """Returns the URL at which the bytes of a slot are served."""
@@ -276,7 +274,7 @@ class SyntheticWeb:
 
 def _extension(kind: str, member: int) -> str:
     """Returns jpg for most images, png or webp for some."""
-    if kind in ("text_screenshot", "pixel_bomb", "gzip_bomb", "flat_logo", "chart", "pattern"):
+    if kind in ("text_screenshot", "pixel_bomb", "gzip_bomb", "flat_logo", "chart"):
         return "png"
     if kind in ("keep", "duplicate") and member % 25 in (3, 17):
         return "webp" if member % 2 else "png"

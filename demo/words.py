@@ -73,8 +73,8 @@ def worse_caption(rng: random.Random, captions: tuple[str, ...]) -> str:
 def file_name(rng: random.Random) -> str:
     """Returns an alt text that is the name a camera or an editor gave the file."""
     number = rng.randrange(10_000)
-    return rng.choice((f"IMG_{number:04d}.JPG", f"DSC0{number:04d}", f"image-{number}.jpg",
-                       f"photo_{number}_final_v2.png", f"P10{number:05d}.jpeg", f"wp-content/uploads/2021/{number % 12 + 1:02d}/scan{number}.jpg"))
+    return rng.choice((f"IMG_{number:04d}.JPG", f"DSC0{number:04d}", f"image-{number}.jpg", f"P10{number:05d}.jpeg",
+                       f"photo_{number}_final.png", f"wp-content/uploads/2021/{number % 12 + 1:02d}/scan{number}.jpg"))
 
 
 def spam(rng: random.Random) -> str:

@@ -72,7 +72,7 @@ def clean_caption(text: str) -> str:
     'Two dogs on a beach.'
     """
     text = unicodedata.normalize("NFC", html.unescape(html.unescape(text))).translate(_QUOTES)
-    text = _TAG.sub(" ", text)
+    text = "".join(" " if _is_noise(character) else character for character in _TAG.sub(" ", text))
     text = URL.sub(" ", EMAIL.sub(" ", text))
     bracketed = _BRACKETED.match(text)
     if bracketed:
@@ -81,7 +81,6 @@ def clean_caption(text: str) -> str:
     for span in CUT_SPANS:
         text = span.sub(" ", text)
     text = FILE_NAME.sub(" ", _MENTION.sub(" ", _HASHTAG_TAIL.sub("", text))).replace("#", " ")
-    text = "".join(" " if _is_noise(character) else character for character in text)
     text = _SITE_SUFFIX.sub("", _BRACKET_NOTE.sub(" ", text))
     text = _EMPTY_BRACKETS.sub(" ", _REPEATED_MARK.sub(r"\1", text))
     text = _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split())).strip(_EDGES)

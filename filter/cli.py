@@ -9,8 +9,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from crawl.cli import add_build_options
 from crawl.config import override
 from crawl.errors import UsageError
+from crawl.lock import run_lock
 from crawl.stages import Manifest
 
 
@@ -37,6 +39,7 @@ def _add_stage(subparsers: Any, name: str, command: Callable[[argparse.Namespace
     one = subparsers.add_parser(name, help=summary, description=description)
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with the stages before this one")
     one.add_argument("--json", action="store_true", help="print the funnel as JSON")
+    add_build_options(one)
     one.set_defaults(command=command)
 
 
@@ -63,21 +66,22 @@ def _add_scorer(subparsers: Any) -> None:
 def judge_command(args: argparse.Namespace) -> int:
     """Runs the stage judge."""
     from filter.judge_run import judge
-    from filter.judging import JudgeConfig
-    return _show(judge(args.out, override(JudgeConfig(), args.set), args.run), args.json)
+    with run_lock(args.out):
+        return _show(judge(args.out, override(args.config.judge, args.set), args.run), args.json)
 
 
 def features_command(args: argparse.Namespace) -> int:
     """Runs the stage features."""
-    from filter.features_run import FeaturesConfig, features
-    return _show(features(args.out, override(FeaturesConfig(), args.set), args.run), args.json)
+    from filter.features_run import features
+    with run_lock(args.out):
+        return _show(features(args.out, override(args.config.features, args.set), args.run), args.json)
 
 
 def filter_command(args: argparse.Namespace) -> int:
     """Runs the stage filter."""
-    from filter.filter_config import FilterConfig
     from filter.filter_run import filter_pairs
-    return _show(filter_pairs(args.out, override(FilterConfig(), args.set), args.run), args.json)
+    with run_lock(args.out):
+        return _show(filter_pairs(args.out, override(args.config.filter, args.set), args.run), args.json)
 
 
 def explain_command(args: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ class ImageRules:
     min_side: int = 300              # px; both sides must be larger (paper section 1.2)
     formats: tuple[str, ...] = ("jpg", "png", "webp")   # what a sample may hold; a GIF is hardly ever a photograph
     max_aspect: float = 3.0          # longer to shorter side: banners, rules, spines (COYO-700M)
-    min_deviation: float = 8.0       # of luma, 0..127: plain tiles and near-plain ones
+    min_deviation: float = 5.0       # of luma, 0..127: plain tiles and near-plain ones
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
     min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from crawl.cli import add_build_options
 from crawl.errors import UsageError
 from shards import terminal
 from shards.manifest import load_shards
@@ -52,10 +53,7 @@ def _add_build(actions: Any) -> None:
                              description="Runs the stages behind the filter: vocabulary, codebook, regions, shards. "
                                          "What is finished is skipped; a build that was stopped goes on.")
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with a finished filter")
-    one.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
-                     help="override one setting of the shards, by dotted name, such as patches.grid; repeatable")
-    one.add_argument("--workers", type=int, default=1, metavar="N",
-                     help="processes of the local Beam runner (default: %(default)s)")
+    add_build_options(one)
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=build)
 
@@ -72,12 +70,15 @@ def _reader(actions: Any, name: str, command: Callable[[argparse.Namespace], int
 def build(args: argparse.Namespace) -> int:
     """Builds the shards of a dataset root and its report; `args.run` runs a Beam pipeline."""
     from crawl.config import override
-    from shards.build import ShardsConfig, build_shards
+    from crawl.lock import run_lock
+    from shards.build import build_shards
     from shards.report import write_report
-    manifest = build_shards(args.out, override(ShardsConfig(), args.set), args.run)
+    with run_lock(args.out):
+        manifest = build_shards(args.out, override(args.config.shards, args.set), args.run)
+        report_path = write_report(args.out)
     shards = load_shards(manifest.directory)
     answer = {"directory": shards.directory, "manifest": shards.digest, "shards": len(shards.shards),
-              "samples": {split: shards.samples(split) for split in SPLITS}, "report": write_report(args.out),
+              "samples": {split: shards.samples(split) for split in SPLITS}, "report": report_path,
               "notes": list(manifest.notes)}
     if args.json:
         return _print_json(answer)
@@ -125,14 +126,15 @@ def list_samples(args: argparse.Namespace) -> int:
     """Prints a line a sample; as JSON an object a line."""
     from shards.inspect import listed
     samples = listed(load_shards(args.path), args.split, args.contains)
-    chosen = itertools.islice(samples, args.limit or None)
+    with terminal.may_be_cut():
+        for sample in itertools.islice(samples, args.limit or None):
+            if args.json:
+                print(json.dumps(dataclasses.asdict(sample), ensure_ascii=False))
+            else:
+                print(f"{sample.key}  {sample.shard}  {sample.image_bytes:>9,} B  {sample.num_regions:>3} regions  "
+                      f"{sample.num_tokens:>2} pieces  {visible(sample.caption)}")
     if args.json:
-        for sample in chosen:
-            print(json.dumps(dataclasses.asdict(sample), ensure_ascii=False))
         return 0
-    for sample in chosen:
-        print(f"{sample.key}  {sample.shard}  {sample.image_bytes:>9,} B  {sample.num_regions:>3} regions  "
-              f"{sample.num_tokens:>2} pieces  {visible(sample.caption)}")
     if args.limit and next(samples, None) is not None:
         print(f"there are more; --limit 0 lists all, --limit N the first N (now {args.limit})", file=sys.stderr)
     return 0

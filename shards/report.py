@@ -14,6 +14,7 @@ from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.stages import Manifest, current, current_manifest
+from filter.thumbnails import read_thumbnails
 from shards.census import HashSample, Sites, Tally, rows
 from shards.page import PASSED, page
 
@@ -138,11 +139,21 @@ def _candidates(manifests: dict[str, Manifest], sites: Sites) -> list[Gallery]:
 
 def _rejected_pairs(manifests: dict[str, Manifest]) -> list[Gallery]:
     samples: dict[str, HashSample[dict[str, Any]]] = {}
-    for row in _rows(manifests, "filter", "pairs", ("pair_id", "outcome", *_PAIR)):
+    for row in _rows(manifests, "filter", "pairs", ("pair_id", "outcome", "image_sha256", *_PAIR)):
         if row["outcome"] not in PASSED:
             sample = samples.setdefault(row["outcome"], HashSample(PER_REASON))
             sample.offer(row["pair_id"], row, favoured=bool(row["thumbnail"]))
-    return _galleries(samples)
+    galleries = _galleries(samples)
+    # The table of pairs has a picture beside a share of its rows only; the features have one of every image.
+    bare = [row for gallery in galleries for row in gallery.shown if row["image_sha256"] and not row["thumbnail"]]
+    wanted = {row["image_sha256"] for row in bare}
+    if wanted and "features" in manifests:
+        found: dict[str, bytes] = {}
+        for path in manifests["features"].paths("features"):
+            found |= read_thumbnails(path, wanted)
+        for row in bare:
+            row["thumbnail"] = found.get(row["image_sha256"], b"")
+    return galleries
 
 
 def _failed_images(manifests: dict[str, Manifest]) -> list[Gallery]:
@@ -183,11 +194,11 @@ def _kept(manifests: dict[str, Manifest], sites: Sites,
     step = _SCORE_UNIT // _SCORE_STEPS
     histograms = [
         Histogram("Caption length", f"words; {_spread(words)}", _binned(words, _WORD_EDGES)),
-        Histogram("Score", f"P(caption describes image), from; {_spread(scores, _SCORE_UNIT)}",
+        Histogram("Score", f"P(caption describes image), lower edges; {_spread(scores, _SCORE_UNIT)}",
                   tuple((f"{place / _SCORE_STEPS:.3f}", count) for place, count in enumerate(
                       scores.binned(range(0, _SCORE_UNIT + step, step))))),
         Histogram("Image size", f"shorter side, px; {_spread(sides)}", _binned(sides, _SIDE_EDGES)),
-        Histogram("Page language", f"{len(languages)} languages", _most(languages, 12)),
+        Histogram("Page language", f"{len(languages)} of them", _most(languages, 12)),
     ]
     return sheet.kept(), histograms, first, last
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -59,3 +60,14 @@ def progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
                   console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task(name, total=total)
         yield lambda count: bar.update(task, advance=count)
+
+
+@contextlib.contextmanager
+def may_be_cut() -> Iterator[None]:
+    """Ends quietly when the reader of stdout has seen enough, as in `imagebert shards ls OUT | head`."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer goes nowhere: the interpreter flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -15,6 +15,7 @@ MAY_IMPORT: dict[str, set[str]] = {"crawl": set(), "filter": {"crawl"}, "shards"
 STORY = "imagebert"
 # What a trainer's machine has: the reading half of shards/ runs there.
 READING = ("sample", "regions", "index", "manifest", "reader", "tokens")
+READING_OWN = ("crawl.errors.", *(f"shards.{module}." for module in READING))
 READING_LIBRARIES = {"numpy", "safetensors", "tokenizers"}
 FORBIDDEN_NAMES = ("utils", "util", "common", "helpers", "helper", "base", "manager", "misc")
 
@@ -54,16 +55,15 @@ def faults_of(path: Path, root: Path = ROOT) -> list[str]:
         if package in MAY_IMPORT:
             if top == STORY or top == "tests" or (top in MAY_IMPORT and top not in MAY_IMPORT[package] | {package}
                                                   and not _extractor(package, path, top, lazy)):
-                faults.append(f"{where}: {package}/ may import only {', '.join(sorted(MAY_IMPORT[package])) or 'itself'}")
+                allowed = ", ".join(sorted(MAY_IMPORT[package])) or "itself"
+                faults.append(f"{where}: {package}/ may import only {allowed}")
             if top == "apache_beam" and path.name != "transforms.py":
                 faults.append(f"{where}: Beam belongs in transforms.py")
             if top in ("torch", "torchvision") and package not in ("model", "train") \
                     and not (lazy and package in ("shards", "filter")):
                 faults.append(f"{where}: torch belongs in model/ and train/")
         if reading and not (top in sys.stdlib_module_names or top in READING_LIBRARIES
-                            or name.startswith("crawl.errors.")
-                            or name.startswith(tuple(f"shards.{module}." for module in READING))
-                            or top == "__future__"):
+                            or f"{name}.".startswith(READING_OWN)):
             faults.append(f"{where}: the reading half of shards/ runs where only numpy, safetensors and tokenizers are")
     return faults
 

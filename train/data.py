@@ -22,7 +22,7 @@ from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
 from train.masking import plan_masks
 from train.negatives import draw_captions
-from train.order import Lane, LaneState, SampleSizes, deal
+from train.order import Lane, LaneState, SampleSizes, deal, pieces_of
 from train.packing import Rows, Sample, SpecialTokens, build_pack
 from train.plan import DataFacts, StageConfig, TrainConfig, capacity_of, limits_of
 from train.randomness import mix
@@ -70,9 +70,10 @@ class TrainingData:
 
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
         """Returns the lanes of a stage."""
-        counts = [len(reader) for reader in self.readers]
-        return [Lane(self.sizes, shards, config.window, config.seed, stage, number)
-                for number, shards in enumerate(deal(counts, config.lanes))]
+        pieces = pieces_of([len(reader) for reader in self.readers], config.lanes)
+        dealt = deal([len(piece) for piece in pieces], config.lanes)
+        return [Lane(self.sizes, [pieces[number] for number in numbers], config.window, config.seed, stage, lane)
+                for lane, numbers in enumerate(dealt)]
 
     def sample(self, number: int) -> Sample:
         """Returns a sample by its number in the plan; decoded ones stay in memory as long as there is room."""

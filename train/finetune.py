@@ -19,6 +19,7 @@ from torch import Tensor
 
 from model.config import ModelConfig
 from model.imagebert import ImageBert
+from model.losses import contrastive_loss
 from train.data import token_hash
 from train.items import Collection
 from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for, identities
@@ -30,6 +31,7 @@ from train.scoring import CrossScorer
 BINARY, MULTICLASS, TRIPLET = "binary", "multiclass", "triplet"
 LOSSES = (BINARY, MULTICLASS, TRIPLET)
 _PAPER_WIDTH = 768
+_ALIGN, _TUNE = 0, 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class FinetuneConfig:
     negatives: int = 2             # of a right pair, P - 1; half captions, half images
     margin: float = 0.2            # of triplet, in logits (not stated; UNITER's)
     epochs: int = 130              # each image once, with one of its captions
+    align_epochs: int = 0          # before these: contrastive, as in pre-training's `align` (not in the paper)
     batch: int = 24                # right pairs
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-5)
     validate_epochs: int = 1       # between two validations
@@ -55,6 +58,8 @@ class FinetuneConfig:
                             ("validation_images", 2), ("validation_captions", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.align_epochs < 0:
+            raise ValueError(f"align_epochs is {self.align_epochs}; it must be 0 or more")
         if self.margin < 0:
             raise ValueError(f"margin is {self.margin}; it must be 0 or more")
 
@@ -81,45 +86,68 @@ def finetune_model(model: ImageBert, train: Collection, validation: Collection, 
                    config: FinetuneConfig, on_epoch: Callable[[Epoch], None] | None = None) -> tuple[Epoch, ...]:
     """Tunes the model in place, leaves the weights of the best validated epoch in it, and returns all epochs.
 
-    The validation recall sum picks the best; of equal ones the first.
+    The validation recall sum picks the best; of equal ones the first.  Epochs of `align_epochs` come before and are
+    not among those returned.  Raises ValueError for them where the model has no contrastive projections.
     """
     probe = first_captions(validation.take(range(min(len(validation), config.validation_images))),
                            config.validation_captions)
-    optimizer = build_optimizer(model, config.optimizer)
-    device = model.itm.weight.device
-    batches = _batches_of(len(train), config)
-    total, seen = config.epochs * len(train), 0
     best_sum, best_weights = -1.0, _copied(model)
-    epochs = []
-    for number in range(1, config.epochs + 1):
-        model.train()
-        order, losses = permutation(len(train), config.seed, ORDER_SAMPLES, number), []
-        for step, (start, end) in enumerate(batches):
-            chosen = with_one_caption(train, order[start:end], config.seed, number)
-            rows, allowed = pairs_of(chosen, config.negatives, config.seed, number, step)
-            pack = build_pack(chosen, rows, special, capacity_for(chosen, rows)).cropped().to(device)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(config.optimizer, seen + (end - start), total + len(train))
-            torch.manual_seed(torch_seed(config.seed, DROPOUT, number, step))
-            loss = loss_of(model.match(pack).float().view(1 + config.negatives, -1),
-                           torch.from_numpy(allowed).to(device), config)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
-            optimizer.step()
-            losses.append(float(loss.detach()))
-            seen += end - start
-        measured = number % config.validate_epochs == 0 or number == config.epochs
-        found = recall_sum(model, probe, special) if measured else -1.0
-        better = found > best_sum
-        if better:
-            best_sum, best_weights = found, _copied(model)
-        epochs.append(Epoch(number, round(float(np.mean(losses)), 6), round(found, 6), better))
-        if on_epoch is not None:
-            on_epoch(epochs[-1])
+    epochs: list[Epoch] = []
+    for stage, count in ((_ALIGN, config.align_epochs), (_TUNE, config.epochs)):
+        optimizer = build_optimizer(model, config.optimizer)         # a stage begins afresh (section 4)
+        for number in range(1, count + 1):
+            loss = _run_epoch(model, optimizer, train, special, config, (stage, number))
+            if stage == _ALIGN:
+                continue
+            measured = number % config.validate_epochs == 0 or number == count
+            found = recall_sum(model, probe, special) if measured else -1.0
+            better = found > best_sum
+            if better:
+                best_sum, best_weights = found, _copied(model)
+            epochs.append(Epoch(number, round(loss, 6), round(found, 6), better))
+            if on_epoch is not None:
+                on_epoch(epochs[-1])
     model.load_state_dict(best_weights)
     model.eval()
     return tuple(epochs)
+
+
+def _run_epoch(model: ImageBert, optimizer: torch.optim.Optimizer, train: Collection, special: SpecialTokens,
+               config: FinetuneConfig, epoch: tuple[int, int]) -> float:
+    """Returns the mean loss of one epoch, (stage, number from 1)."""
+    stage, number = epoch
+    total = len(train) * (config.align_epochs if stage == _ALIGN else config.epochs)
+    model.train()
+    order, losses = permutation(len(train), config.seed, ORDER_SAMPLES, *epoch), []
+    for step, (start, end) in enumerate(_batches_of(len(train), config)):
+        chosen = with_one_caption(train, order[start:end], config.seed, number)
+        seen = (number - 1) * len(train) + (start + end) // 2
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.optimizer, seen, total)
+        torch.manual_seed(torch_seed(config.seed, DROPOUT, *epoch, step))
+        loss = (_contrastive(model, chosen, special) if stage == _ALIGN
+                else _matching(model, chosen, special, config, (*epoch, step)))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses))
+
+
+def _matching(model: ImageBert, samples: Sequence[Sample], special: SpecialTokens, config: FinetuneConfig,
+              counters: tuple[int, ...]) -> Tensor:
+    rows, allowed = pairs_of(samples, config.negatives, config.seed, *counters)
+    device = model.itm.weight.device
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped().to(device)
+    return loss_of(model.match(pack).float().view(1 + config.negatives, -1), torch.from_numpy(allowed).to(device),
+                   config)
+
+
+def _contrastive(model: ImageBert, samples: Sequence[Sample], special: SpecialTokens) -> Tensor:
+    rows = Rows.singles(len(samples))
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped().to(model.itm.weight.device)
+    return contrastive_loss(model(pack), pack)
 
 
 def recall_sum(model: ImageBert, collection: Collection, special: SpecialTokens) -> float:

@@ -9,6 +9,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ import torch
 
 from crawl.config import as_dict, digest
 from crawl.errors import UsageError
+from model.bert_weights import load_bert
 from model.imagebert import ImageBert
 from model.losses import LOSSES, losses_of, weighted_sum
 from shards.manifest import load_shards
@@ -109,6 +111,8 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     if job.resume:
         load_weights(job.resume, model)
         state = dataclasses.replace(read_state(job.resume), parent=state_digest(job.resume))
+    elif config.bert:
+        _start_from_bert(model, config.bert, ranks.first)
     model.to(ranks.device())
     writer = CheckpointWriter(job.out, data.shards.path(data.shards.vocab)) if ranks.first else None
     log = MetricsLog(job.out, (state.stage, state.step)) if ranks.first else None
@@ -201,6 +205,13 @@ def _add_gradients(model: ImageBert, step: Step, gradients: FlatGradients, stage
 def _beginning(config: TrainConfig, sources: Sources) -> RunState:
     return RunState(stage=0, stage_name=config.stages()[0][0], step=0, samples=0, lanes=(), pending=(),
                     pending_steps=0, finished=False, parent="", sources=sources, model=as_dict(config.model))
+
+
+def _start_from_bert(model: ImageBert, path: str, spoken: bool) -> None:
+    report = load_bert(model, path)
+    if spoken:
+        print(f"{path}: {len(report.loaded)} tensors loaded; missing: {', '.join(report.missing) or 'none'}; "
+              f"unexpected: {', '.join(report.unexpected) or 'none'}", file=sys.stderr)
 
 
 def _after_stage(config: TrainConfig, state: RunState) -> RunState:

@@ -48,33 +48,39 @@ class PackLimits:
     singles: bool                  # ... and image-only and text-only ones
 
 
-def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
-    """Returns the shard numbers of each lane: largest shard first, each to the lane with the fewest samples.
+def pieces_of(counts: Sequence[int], lanes: int) -> list[NDArray[np.int64]]:
+    """Returns the sample numbers of each piece to deal: a shard, or a part of one where shards are fewer than lanes.
 
-    Raises UsageError when there are fewer shards than lanes.
+    Raises UsageError when there are fewer samples than lanes.
     """
-    if len(counts) < lanes:
-        raise UsageError(f"{len(counts)} training shards for {lanes} lanes: use smaller shards or --set "
-                         f"lanes={max(1, len(counts))}")
+    if sum(counts) < lanes:
+        raise UsageError(f"{sum(counts)} training samples for {lanes} lanes: build more shards or --set lanes=1")
+    ends = np.cumsum(counts)
+    shards = [np.arange(end - count, end) for count, end in zip(counts, ends, strict=True)]
+    parts = 1 if len(counts) >= lanes else lanes
+    return [piece for shard in shards for piece in np.array_split(shard, parts) if len(piece)]
+
+
+def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
+    """Returns the numbers of the pieces of each lane: largest piece first, each to the lane with the fewest samples."""
     dealt: list[list[int]] = [[] for _ in range(lanes)]
     totals = [0] * lanes
-    for shard in sorted(range(len(counts)), key=lambda number: (-counts[number], number)):
+    for piece in sorted(range(len(counts)), key=lambda number: (-counts[number], number)):
         lane = totals.index(min(totals))
-        dealt[lane].append(shard)
-        totals[lane] += counts[shard]
-    return [sorted(shards) for shards in dealt]
+        dealt[lane].append(piece)
+        totals[lane] += counts[piece]
+    return [sorted(pieces) for pieces in dealt]
 
 
 class Lane:
     """One lane's endless stream of samples."""
 
-    def __init__(self, sizes: SampleSizes, shards: Sequence[int], window: int, *seeds: int) -> None:
+    def __init__(self, sizes: SampleSizes, pieces: Sequence[NDArray[np.int64]], window: int, *seeds: int) -> None:
+        """`pieces` are sample numbers, a shard each; `window` of them are shuffled together."""
         self._sizes = sizes
-        self._samples = {shard: np.flatnonzero(sizes.shard == shard) for shard in shards}
-        self._shards = list(shards)
+        self._pieces = list(pieces)
         self._window = window
         self._seeds = seeds            # seed, stage, lane
-        self.samples = sum(len(samples) for samples in self._samples.values())
         # Two windows: packs straddle a boundary, and nothing else looks back.
         self._open = functools.lru_cache(maxsize=2)(self._shuffle)
 
@@ -97,15 +103,15 @@ class Lane:
         return np.array(taken, np.int64), state
 
     def _next_window(self, state: LaneState) -> LaneState:
-        windows = -(-len(self._shards) // self._window)
+        windows = -(-len(self._pieces) // self._window)
         if state.window + 1 < windows:
             return LaneState(state.epoch, state.window + 1, 0)
         return LaneState(state.epoch + 1, 0, 0)
 
     def _shuffle(self, epoch: int, window: int) -> NDArray[np.int64]:
-        order = permutation(len(self._shards), *self._seeds, epoch, ORDER_SHARDS)
-        chosen = [self._shards[number] for number in order[window * self._window:(window + 1) * self._window]]
-        samples = np.concatenate([self._samples[shard] for shard in chosen])
+        order = permutation(len(self._pieces), *self._seeds, epoch, ORDER_SHARDS)
+        samples = np.concatenate([self._pieces[number]
+                                  for number in order[window * self._window:(window + 1) * self._window]])
         return samples[permutation(len(samples), *self._seeds, epoch, ORDER_SAMPLES, window)]
 
 

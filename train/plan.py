@@ -53,6 +53,7 @@ class TrainConfig:
     model: ModelConfig
     align: StageConfig             # contrastive loss on image-only and text-only sequences
     pretrain: StageConfig          # the paper's four tasks
+    bert: str = ""                 # weights file of a BERT to start from; "" starts from random weights
     seed: int = 1
     lanes: int = 2                 # packs in a step, whatever the number of ranks
     window: int = 64               # shards shuffled together

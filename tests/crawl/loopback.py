@@ -13,10 +13,11 @@ from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchRow
 
 PAGE = b"<!doctype html><title>t</title><p>A page."
+SITE_FILES = ("/robots.txt", "/.well-known/tdmrep.json")
 
 
 class Web:
-    """Answers by (host, path); what is not registered is a page, and /robots.txt is 404. Remembers who came when."""
+    """Answers by (host, path); what is not registered is a page, a site's own files are 404. Knows who came when."""
 
     def __init__(self) -> None:
         self.answers: dict[tuple[str, str], Callable[[Any], None]] = {}
@@ -39,8 +40,8 @@ class Web:
         self.answers[urls.host(url), urls.target(url)] = answer
 
     def asked(self, host: str = "") -> list[str]:
-        """Paths in the order they were asked for, without robots.txt."""
-        return [path for _, name, path in sorted(self.log) if host in ("", name) and path != "/robots.txt"]
+        """Paths in the order they were asked for, without robots.txt and tdmrep.json."""
+        return [path for _, name, path in sorted(self.log) if host in ("", name) and path not in SITE_FILES]
 
     def network(self, **more: Any) -> Network:
         return Network(**{"connect_to": (f"::127.0.0.1:{self.port}",), "allow_hosts": ("*.test",), "min_delay_s": 0.0}
@@ -63,7 +64,7 @@ def serving() -> Iterator[Web]:
                 if found:
                     found(self)
                 else:
-                    missing = self.path == "/robots.txt"
+                    missing = self.path in SITE_FILES
                     self.send_response(404 if missing else 200)
                     self.send_header("Content-Type", "text/html; charset=utf-8")
                     self.send_header("Content-Length", str(len(PAGE)))

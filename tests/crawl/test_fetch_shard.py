@@ -13,7 +13,7 @@ from crawl import storage, tables, warc
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.parts import PartLimits, committed
 from crawl.records import FetchLog, FetchRow, Host, ImageLog
-from tests.crawl.loopback import PAGE, quick, serving, write_list
+from tests.crawl.loopback import PAGE, SITE_FILES, quick, serving, write_list
 
 GIVEN = [f"http://h{n % 7}.test/{n}" for n in range(60)]
 
@@ -82,7 +82,7 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(web, tmp_path):
     again = {f"http://{host}{path}" for _, host, path in web.log}
     assert not again & kept
     # Committed robots answers are used again too: nobody is asked for more than what is left.
-    assert not any(url.endswith("/robots.txt") for url in again)
+    assert not any(url.endswith(SITE_FILES) for url in again)
 
 
 CHILD = """

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from crawl.fetch import Answer, Fetched
+from crawl.answers import Answer, Fetched
 from crawl.policy import FetchPolicy
-from crawl.robots_access import Access, host_of, is_fresh
+from crawl.robots_access import Access, host_of, is_fresh, with_tdmrep
 
 NOW = "2026-11-23T00:00:00.000000Z"
 POLICY = FetchPolicy()
@@ -95,6 +95,15 @@ def test_a_refusal_of_an_umbrella_agent_binds_us_when_the_policy_says_so():
     found = fetched(body=b"User-agent: GPTBot\nDisallow: /\nUser-agent: *\nAllow: /")
     assert ask(found) == ""
     assert ask(found, dataclasses.replace(POLICY, umbrella_agents=("GPTBot",))) == "robots_denied"
+
+
+def test_a_site_wide_reservation_stays_until_the_file_says_otherwise():
+    reserved = fetched(body=b'[{"location": "/", "tdm-reservation": 1}]')
+    host = with_tdmrep(host_of(SITE, fetched(404), NOW, POLICY), reserved)
+    assert Access(host, POLICY).ask("http://a.test/x")[0] == "optout_tdmrep"
+    again = host_of(SITE, fetched(404), NOW, POLICY, host)
+    for answer, outcome in ((fetched(503), "optout_tdmrep"), (fetched(404), "")):
+        assert Access(with_tdmrep(again, answer), POLICY).ask("http://a.test/x")[0] == outcome
 
 
 def test_sitemaps_are_resolved_and_the_delay_is_read():

@@ -11,9 +11,9 @@ import brotli
 import pytest
 import trustme
 
-from crawl.fetch import Answer
+from crawl.answers import Answer
 from crawl.visits import Visits, _retry_after
-from tests.crawl.loopback import PAGE, quick, row, serving
+from tests.crawl.loopback import PAGE, SITE_FILES, quick, row, serving
 
 
 @pytest.fixture()
@@ -224,6 +224,16 @@ def test_an_opt_out_header_is_obeyed_on_pages_and_images(web):
     assert found["http://a.test/p"].permission == "deny"
 
 
+def test_a_reservation_of_the_whole_site_is_read_before_its_pages(web):
+    web.on("http://a.test/.well-known/tdmrep.json", body=b'[{"location": "/free", "tdm-reservation": 0},'
+           b'{"location": "/*", "tdm-reservation": 1}]')
+    web.on("http://a.test/free/but", headers={"TDM-Reservation": "1"})
+    web.on("http://b.test/.well-known/tdmrep.json", body=b"[[[")
+    found = visit(web.network(), "http://a.test/x", "http://a.test/free/x", "http://a.test/free/but", "http://b.test/x")
+    assert [item.fetched.outcome for _, item in sorted(found.items())] == ["optout_header", "ok", "optout_tdmrep", "ok"]
+    assert sorted(web.asked("a.test")) == ["/free/but", "/free/x"]
+
+
 def test_passing_faults_are_tried_again_and_only_those(web):
     tries = {"flaky": 0, "never": 0, "gone": 0}
 
@@ -296,15 +306,15 @@ def test_gaps_between_requests_of_a_host_as_the_server_sees_them(web):
     visit(web.network(min_delay_s=0.15), *given)
     for site in "abcd":
         times = [begin for begin, host, _ in sorted(web.log) if host.endswith(f"{site}.test")]
-        assert len(times) == (7 if site == "a" else 5)                # with robots.txt of each name
+        assert len(times) == (9 if site == "a" else 6)                # with two files of each name
         assert min(after - before for before, after in itertools.pairwise(times)) >= 0.149
-    assert max(web.log)[0] - min(web.log)[0] < 22 * 0.15                # hosts side by side, not one after another
+    assert max(web.log)[0] - min(web.log)[0] < 27 * 0.15                # hosts side by side, not one after another
 
 
 def test_a_crawl_delay_wins_over_a_minimal_delay(web):
     web.on("http://a.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 0.5")
     visit(web.network(min_delay_s=0.0), "http://a.test/1", "http://a.test/2")
-    begins = [begin for begin, _, path in sorted(web.log) if path != "/robots.txt"]
+    begins = [begin for begin, _, path in sorted(web.log) if path not in SITE_FILES]
     assert begins[1] - begins[0] >= 0.49
 
 

@@ -8,7 +8,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from crawl import warc
-from crawl.fetch import Answer
+from crawl.answers import Answer
 
 DATE = "2026-11-23T00:00:00.000000Z"
 BODY = b"<p>\xe4\r\n\r\nWARC/1.1\r\n" * 50

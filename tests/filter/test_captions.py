@@ -37,7 +37,7 @@ def test_clean_caption(raw, cleaned):
 
 
 @pytest.mark.parametrize(("caption", "reason"), [
-    ("", "empty"), ("A heron", "too_few_words"), (" ".join(["herons and egrets"] * 20), "repeated_words"),
+    ("", "empty"), ("A heron", "too_few_words"), (" ".join(["herons and egrets"] * 20), "too_many_words"),
     (" ".join(f"{a}{b}ing" for a in ("walk", "talk", "jump", "sail", "fish", "wash", "look") for b in
               ("", "er", "or", "en", "est", "ist", "ard")), "too_many_words"),
     ("IMG_2034", "file_name"), ("red_car_2", "file_name"), ("holiday at sea.jpg", "file_name"),
@@ -66,9 +66,8 @@ def test_read_caption(source, raw, read):
 
 
 def test_long_text_gives_its_first_sentence_within_limits():
-    long = "The heart of Mr. Smith's frog has three rooms, two above and one below. " + " ".join(["It beats slowly."] * 20)
-    assert read_caption("figcaption", long, RULES) == (
-        "The heart of Mr. Smith's frog has three rooms, two above and one below.", "")
+    first = "The heart of Mr. Smith's frog has three rooms, two above and one below."
+    assert read_caption("figcaption", first + " It beats slowly." * 20, RULES) == (first, "")
 
 
 def test_sentences_do_not_end_after_initials():

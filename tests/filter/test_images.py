@@ -51,7 +51,8 @@ def test_reject_image(changes, reason):
 
 @pytest.mark.parametrize(("data", "reason"), [
     (b"", "unsupported_format"), (b"<html>", "unsupported_format"), (jpeg(photograph(1))[:5000], "truncated_image"),
-    (b"GIF89a" + bytes(20), "decode_failed"), (encoded(photograph(1), "TIFF"), "unsupported_format"),
+    (b"GIF89a" + bytes(20), "unsupported_format"), (encoded(photograph(1), "PNG")[:3000], "truncated_image"),
+    (encoded(photograph(1), "TIFF"), "unsupported_format"),
     (encoded(photograph(1), "BMP"), "unsupported_format"),
 ])
 def test_decode_gives_reasons(data, reason):
@@ -85,7 +86,7 @@ def test_facts_of_a_photograph():
 def test_a_page_of_text_is_no_photograph():
     page = Image.new("RGB", (640, 480), "white")
     for line in range(20):
-        ImageDraw.Draw(page).text((20, 20 + 22 * line), "the quick brown fox jumps over the lazy dog " * 2, fill="black")
+        ImageDraw.Draw(page).text((20, 20 + 22 * line), "the quick brown fox jumps over the dog " * 2, fill="black")
     assert natural_probability(page) < 0.1
 
 
@@ -109,7 +110,8 @@ def test_near_duplicate_photographs_are_found_and_others_not():
     cards = {}
     for path in sorted(folder.glob("*.jpg"))[:60]:
         found = facts(path.read_bytes())
-        cards[path.stem] = Card(path.stem, 0.5, 1, found.perceptual_hash, found.difference_hash, found.width / found.height)
+        cards[path.stem] = Card(path.stem, 0.5, 1, found.perceptual_hash, found.difference_hash,
+                                found.width / found.height)
     for name, card in cards.items():
         for other, second in cards.items():
             if name < other:
@@ -127,7 +129,8 @@ def test_hashes_stay_close_when_a_picture_is_resized_and_recompressed():
 def test_the_shipped_classifier_is_what_training_gives():
     value = train_natural(read_labels(str(DATA / "natural_labels.csv"), str(DATA)))
     assert value["seen"]["accuracy_left_out"] >= 0.88 and value["seen"]["natural_kept_left_out"] >= 0.95
-    rows = list(csv.DictReader(open(DATA / "natural_labels.csv", encoding="utf-8")))
+    with open(DATA / "natural_labels.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     right = 0
     for row in rows:
         pixels = decode((DATA / row["path"]).read_bytes(), small=128).pixels

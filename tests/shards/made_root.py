@@ -187,7 +187,7 @@ def made_root(out: str, number: int = 30, notes: tuple[str, ...] = ()) -> list[M
                     {"judged": (Judged, [_judged(place) for place in range(3 * number)])}, "candidate row")
     images = _commit(out, "images", {"judge": judge.digest},
                      {"images": (Image, [_image(place) for place in range(number)])}, "image URL")
-    pairs = [_kept_pair(made) for made in samples] + [_rejected_pair(place) for place in range(2 * number)]
+    pairs = [_kept_pair(made) for made in samples] + [rejected_pair(place) for place in range(2 * number)]
     filtered = _commit(out, "filter", {"images": images.digest, "judge": judge.digest},
                        {"pairs": (Pair, pairs), "best": (Best, [made.best for made in samples])}, "pair")
     commit_shards(out, samples, {"filter": filtered.digest}, notes)
@@ -236,7 +236,8 @@ def _kept_pair(made: Made) -> Pair:
                 outcome="kept", width=best.width, height=best.height, thumbnail=best.thumbnail)
 
 
-def _rejected_pair(number: int) -> Pair:
+def rejected_pair(number: int) -> Pair:
+    """Returns a pair that failed, three of four with a picture."""
     reason = ("image_too_small", "low_score", "shared_caption")[number % 3]
     return Pair(pair_id=f"{number:032x}", image_sha256=f"{number:064x}", image_url="https://img.site1.example/r.jpg",
                 page_url=f"https://www.site{number % 7}.example/", occurrence=f"{number:032x}", source="alt",

@@ -126,6 +126,20 @@ def test_ls_prints_lines_and_json_lines(root: str, capsys: pytest.CaptureFixture
     assert len(lines) == 12 and lines[0]["image_bytes"] > 0
 
 
+def test_ls_into_head_ends_quietly(root: str) -> None:
+    import subprocess
+    import sys
+    program = ("import argparse, sys, shards.cli; parser = argparse.ArgumentParser(); "
+               "shards.cli.register(parser.add_subparsers()); sys.stdout.reconfigure(line_buffering=True)\n"
+               "args = parser.parse_args(sys.argv[1:]); sys.exit(args.command(args))")
+    with subprocess.Popen([sys.executable, "-c", program, "shards", "ls", root, "--limit", "0"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 0
+
+
 def test_validate_says_how_many_faults_and_its_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit_shards(str(tmp_path), [made_sample(number) for number in range(1, 4)])
     assert command(str(tmp_path), "validate") == 0
@@ -143,3 +157,23 @@ def test_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
     for action in ("stats", "ls", "validate", "report"):
         with pytest.raises(UsageError, match="nowhere"):
             command(str(tmp_path / "nowhere"), action)
+
+
+def test_the_examples_of_the_docs_run(root: str, samples: list[Made], capsys: pytest.CaptureFixture[str]) -> None:
+    import gc
+    import re
+    import warnings
+    text = (Path(shards.cli.__file__).parent.parent / "docs" / "shards.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(examples) == 2
+    folder = os.path.relpath(load_shards(root).directory, root)
+    for example in examples:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)        # webdataset leaves its files to the collector
+            exec(example.replace("OUT/shards/3f0c51a2b7de", f"{root}/{folder}").replace("OUT/", f"{root}/"), {})
+            gc.collect()
+    printed = capsys.readouterr().out
+    for made in samples:
+        if made.best.split == "train":
+            assert printed.count(made.best.caption) == 2
+            assert f"{made.best.key} (400, 320) {made.best.caption} {made.best.page_url}" in printed

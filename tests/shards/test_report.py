@@ -100,7 +100,8 @@ def test_contact_sheets_hold_as_many_as_they_say(page: str) -> None:
     assert rejected.count("<img") == 36               # those with a picture come first
     assert "Rejected sentence" in rejected            # as found, not as cleaned
     unfetched = page.partition('<section id="unfetched">')[2].partition("</section>")[0]
-    assert unfetched.count("<tr>") == 12 and unfetched.count(".jpg &lt;i&gt;") == unfetched.count(": file_name</span>") == 6
+    assert unfetched.count("<tr>") == 12
+    assert unfetched.count(".jpg &lt;i&gt;") == unfetched.count(": file_name</span>") == 6
 
 
 def test_notes_stand_once_and_before_the_funnel(page: str) -> None:
@@ -134,7 +135,27 @@ def test_the_thumbnails_of_a_page_are_pictures_only(tmp_path: Path) -> None:
     filtered = stage.commit({"best": [entry]}, [funnel_of("filter", "pair", [])])
     commit_shards(out, [made_sample(1)], {"filter": filtered.digest})
     page = render(out)
-    assert "<img" not in page and "no picture kept" in page
+    assert "<img" not in page and "no picture" in page
+
+
+def test_a_rejected_pair_without_a_picture_gets_that_of_its_image(tmp_path: Path) -> None:
+    from crawl.stages import funnel_of
+    from crawl.tables import write_table
+    from filter.records import ImageFacts, Pair
+    from tests.shards.made_root import drawn, rejected_pair, thumbnail
+    out = str(tmp_path)
+    pair = dataclasses.replace(rejected_pair(0), thumbnail=b"")
+    facts = ImageFacts(sha256=pair.image_sha256, outcome="decoded", format="jpg", width=120, height=90, orientation=1,
+                       mode="RGB", num_bytes=10, part="", offset=0, length=10, deviation=1.0, entropy=1.0,
+                       perceptual_hash="0" * 16, difference_hash="0" * 16, natural=0.5, colours=(),
+                       thumbnail=thumbnail(drawn(3)))
+    for name, record, row in (("features", ImageFacts, facts), ("filter", Pair, pair)):
+        stage = Stage.open(out, name, 1, Config(), {})
+        table = "pairs" if name == "filter" else name
+        entry = write_table(stage.directory, f"{table}-00000-of-00001.parquet", record, [row])
+        stage.commit({table: [entry]}, [funnel_of(name, "row", [entry])])
+    commit_shards(out, [made_sample(1)])
+    assert render(out).count("<img") == 1
 
 
 def test_a_hash_sample_does_not_depend_on_order_or_repeats() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from crawl.config import as_dict
 from crawl.errors import UsageError
@@ -168,10 +168,27 @@ def test_bad_input_is_one_clear_line(shards, whole, tmp_path):
     new = str(tmp_path / "new")
     with pytest.raises(UsageError, match="--ranks 3: a step has 2 lanes"):
         train(CONFIG, shards, new, ranks=3)
-    with pytest.raises(UsageError, match="4 training shards for 8 lanes"):
-        train(dataclasses.replace(CONFIG, lanes=8), shards, new)
+    with pytest.raises(UsageError, match="96 training samples for 99 lanes"):
+        train(dataclasses.replace(CONFIG, lanes=99), shards, new)
     with pytest.raises(UsageError, match="model.feature_dim=9, the shards have 12"):
         train(dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, feature_dim=9)), shards, new)
     assert not os.path.exists(new)
     with loop._only_run(new), pytest.raises(UsageError, match="in use by another run"):
         train(CONFIG, shards, new)
+
+
+def test_a_run_starts_from_a_bert(shards, tmp_path, capsys):
+    width = CONFIG.model.hidden
+    weights = {"bert.encoder.layer.0.attention.output.dense.weight": torch.full((width, width), 0.25),
+               "bert.unknown.weight": torch.zeros(1)}
+    path = str(tmp_path / "bert.safetensors")
+    save_file(weights, path)
+    config = dataclasses.replace(CONFIG, bert=path, align=dataclasses.replace(CONFIG.align, samples=12),
+                                 pretrain=dataclasses.replace(CONFIG.pretrain, samples=0))
+    folder = train(config, shards, str(tmp_path / "out"))
+    learned = load_file(os.path.join(folder, "model.safetensors"))["layers.0.attention_out.weight"]
+    assert (learned - 0.25).abs().max() < 0.02      # one step away
+    said = capsys.readouterr().err
+    assert "1 tensors loaded" in said and "unexpected: unknown.weight" in said and "pooler.dense.bias" in said
+    with pytest.raises(UsageError, match="no such file"):
+        train(dataclasses.replace(config, bert=str(tmp_path / "none.bin")), shards, str(tmp_path / "out2"))

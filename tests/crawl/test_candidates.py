@@ -1,0 +1,157 @@
+"""Images of a page and their texts."""
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from crawl.html import ParseLimits
+from crawl.records import Candidate
+from tests.crawl.pages import candidates, texts
+
+FIXTURES = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "fixtures" / "readability"
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACw="
+
+
+def only(html: str) -> Candidate:
+    (found,) = candidates(html)
+    return found
+
+
+@pytest.mark.parametrize(("html", "url", "found_in"), [
+    ("<img src=a.jpg>", "a.jpg", "img.src"),
+    ("<base href=/x/><img src=a.jpg>", "../x/a.jpg", "img.src"),
+    ("<img src=a.jpg srcset='b.jpg 400w, c.jpg 1600w, d.jpg 4000w'>", "c.jpg", "img.srcset"),
+    ("<img src=a.jpg srcset='b.jpg 2x'>", "b.jpg", "img.srcset"),
+    ("<img src=a.jpg srcset='a.jpg 1x'>", "a.jpg", "img.src"),
+    ("<picture><source srcset='a.avif 900w' type=image/avif><source srcset='a.webp 800w' type=image/webp>"
+     "<img src=a.jpg></picture>", "a.webp", "picture.source"),
+    (f"<img src='{PIXEL}' data-src=real.jpg>", "real.jpg", "img.data-src"),
+    ("<img src=/img/placeholder.gif data-original=real.jpg>", "real.jpg", "img.data-original"),
+    ("<img src=small-blurred.jpg data-src=real.jpg>", "real.jpg", "img.data-src"),
+    (f"<img src='{PIXEL}' data-srcset='s.jpg 300w, m.jpg 900w'>", "m.jpg", "img.data-srcset"),
+    (f"<img src='{PIXEL}' data-something=/deep/real.jpg>", "../deep/real.jpg", "img.data-something"),
+    ("<img src=a.jpg data-lazy=true>", "a.jpg", "img.src"),
+    ("<img src=a.jpg data-image=b.jpg>", "a.jpg", "img.src"),
+    (f"<img src='{PIXEL}'><noscript><img src=real.jpg></noscript>", "real.jpg", "noscript"),
+    ("<div><div><img src=spacer.gif></div><noscript><img src=real.jpg></noscript></div>", "real.jpg", "noscript"),
+    ("<body><noscript><img src=alone.jpg></noscript>", "alone.jpg", "noscript"),
+    (f"<img src='{PIXEL}' data-src=real.jpg><noscript><img src=real.jpg></noscript>", "real.jpg", "img.data-src"),
+    ("<video poster=p.jpg></video>", "p.jpg", "video.poster"),
+    ("<meta property=og:image content=/o.jpg><meta name=twitter:image content=/o.jpg>", "../o.jpg", "og:image"),
+    ("<meta name=twitter:image content=/t.jpg>", "../t.jpg", "twitter:image"),
+    ("<link rel=image_src href=/l.jpg>", "../l.jpg", "link.image_src"),
+    ("<script type=application/ld+json>{\"@graph\": [{\"image\": [\"/j.jpg\"]}]}</script>", "../j.jpg", "json-ld"),
+    ("<img src=only.svg>", "only.svg", "img.src"),
+])
+def test_one_row_a_node_and_its_url(html: str, url: str, found_in: str) -> None:
+    found = only(html)
+    assert (found.image_url, found.found_in) == (_resolve(url), found_in)
+
+
+def _resolve(url: str) -> str:
+    return "http://a.test/" + (url[3:] if url.startswith("../") else f"dir/{url}")
+
+
+def test_a_src_repeated_five_times_is_a_placeholder_where_a_lazy_url_stands() -> None:
+    found = candidates("".join(f"<img src=grey.jpg data-bg=real{n}.jpg>" for n in range(5)))
+    assert [row.image_url[-9:] for row in found] == [f"real{n}.jpg" for n in range(5)]
+    assert {row.repeats_on_page for row in found} == {1}
+    repeated = candidates("<img src=logo.jpg>" * 5)
+    assert [row.repeats_on_page for row in repeated] == [5] * 5
+    assert len({row.occurrence for row in repeated}) == 5
+
+
+def test_other_urls_are_alternatives_and_the_link_around_is_one() -> None:
+    found = only("<a href=full.jpg><img src=a.jpg srcset='b.jpg 400w, c.jpg 900w'></a>")
+    assert found.image_url.endswith("/c.jpg")
+    assert [url.rpartition("/")[2] for url in found.alternatives] == ["b.jpg", "a.jpg", "full.jpg"]
+    assert found.link_href == "http://a.test/dir/full.jpg"
+    assert only("<a href=other.html><img src=a.jpg></a>").alternatives == ()
+
+
+def test_nothing_of_a_page_without_http_images() -> None:
+    assert candidates(f"<img><img src=''><img src='{PIXEL}'><img src='ftp://a.test/a.jpg'>") == []
+
+
+def test_alt_absent_and_alt_empty_differ() -> None:
+    rows = candidates("<img src=a.jpg><img src=b.jpg alt><img src=c.jpg alt='A &amp;amp;  dog'>")
+    assert [row.alt_present for row in rows] == [False, True, True]
+    assert texts(rows[2], "alt") == ["A &amp; dog"]
+
+
+def test_captions_of_a_figure_of_wordpress_and_of_labels() -> None:
+    figure = only("<figure><div><img src=a.jpg></div><figcaption>A <b>red</b> kite.</figcaption></figure>")
+    assert texts(figure, "figcaption") == ["A red kite."]
+    wordpress = only("<div class='wp-caption alignleft'><img src=a.jpg><p class=wp-caption-text>A blue kite.</p></div>")
+    assert texts(wordpress, "figcaption") == ["A blue kite."]
+    labelled = only("<p id=x>A green kite.</p><img src=a.jpg aria-labelledby='x y' title=T aria-label=L>")
+    assert texts(labelled, "aria_label") == ["L", "A green kite."]
+    assert texts(labelled, "title") == ["T"]
+
+
+def test_a_caption_belongs_to_its_own_image() -> None:
+    rows = candidates("".join(f"<div><img src={n}.jpg><p class=caption>Caption {n}.</p></div>" for n in range(3)))
+    assert [texts(row, "figcaption") for row in rows] == [[f"Caption {n}."] for n in range(3)]
+
+
+def test_surrounding_text_stops_at_the_block_of_another_image() -> None:
+    first, second = candidates("<p>Before.<p><img src=a.jpg><p>Between the two.<div><p>Of the second.<img src=b.jpg></div>"
+                               "<p>After.")
+    assert texts(first, "surrounding") == ["Before.", "Between the two."]
+    assert texts(second, "surrounding") == ["Between the two. Of the second.", "After."]
+
+
+def test_surrounding_text_is_cut_at_words_and_at_headings() -> None:
+    found = only("<p>far away <h2>Dogs</h2>" + "word " * 300 + "<img src=a.jpg>" + "more " * 300)
+    before, after = texts(found, "surrounding")
+    assert len(before) <= 512 and set(before.split()) == {"word"}
+    assert len(after) <= 512 and set(after.split()) == {"more"}
+    near = only("<p>of another section <h2>Dogs</h2><img src=a.jpg> A dog. <h2>Cats</h2> A cat.")
+    assert texts(near, "surrounding") == ["A dog."]
+    assert texts(near, "heading") == ["Dogs"]
+
+
+def test_the_heading_of_a_card_may_follow_its_image() -> None:
+    rows = candidates("<h1>All</h1>" + "".join(f"<li><img src={n}.jpg><h3>Card {n}</h3>" for n in range(3)))
+    assert [texts(row, "heading") for row in rows] == [["Card 0"], ["Card 1"], ["Card 2"]]
+
+
+def test_a_tracking_pixel_divides_no_text() -> None:
+    row = candidates("<p>Before.</p><img src=t.gif width=1 height=1><img src=a.jpg>")[1]
+    assert texts(row, "surrounding") == ["Before."]
+
+
+def test_in_main_language_and_declared_size() -> None:
+    rows = candidates("<html lang=en><nav><img src=0.jpg></nav><header><img src=1.jpg></header><article lang=fr><header>"
+                      "<img src=2.jpg width=300 height=200px></header><p lang=de><img src=3.jpg width=100% "
+                      "style='width: 640px; height:480.5px'></article><footer><img src=4.jpg></footer>")
+    assert [row.in_main for row in rows] == [False, False, True, True, False]
+    assert [row.html_lang for row in rows] == ["en", "en", "fr", "de", "en"]
+    assert [(row.declared_width, row.declared_height) for row in rows[2:4]] == [(300, 200), (640, 480)]
+    assert [row.ordinal for row in rows] == list(range(5)) and {row.images_on_page for row in rows} == {5}
+
+
+def test_open_graph_texts() -> None:
+    found = only("<meta property=og:image content=/o.jpg><meta property=og:image:alt content='A fox.'>"
+                 "<meta property=og:image:width content=1200><meta property=og:image:height content=630>"
+                 "<meta property=og:description content='Foxes of the city.'><title>Foxes</title>")
+    assert (texts(found, "alt"), texts(found, "og_description"), texts(found, "page_title")) == (
+        ["A fox."], ["Foxes of the city."], ["Foxes"])
+    assert (found.declared_width, found.declared_height) == (1200, 630)
+
+
+def test_at_most_as_many_rows_as_allowed() -> None:
+    assert len(candidates("".join(f"<img src={n}.jpg>" for n in range(50)), limits=ParseLimits(max_candidates=20))) == 20
+
+
+@pytest.mark.skipif(not FIXTURES.is_dir(), reason="../shared/data/fixtures/readability is not here")
+@pytest.mark.parametrize(("name", "found_in", "count"), [
+    ("lazy-image-3", "img.data-src", 2), ("telegraph", "noscript", 20), ("wordpress", "img.srcset", 3)])
+def test_real_pages_give_the_real_images(name: str, found_in: str, count: int) -> None:
+    folder = FIXTURES / name
+    if not folder.is_dir():
+        pytest.skip(f"no fixture {name}")
+    rows = candidates(folder.joinpath("source.html").read_text(encoding="utf-8"))
+    assert sum(row.found_in == found_in for row in rows) >= count
+    assert not any(row.image_url.startswith("data:") for row in rows)
