@@ -166,7 +166,7 @@ def parser() -> argparse.ArgumentParser:
     whole.add_argument("--out", required=True, metavar="DIR", help="output root")
     whole.add_argument("--images", type=int, default=6000, help="size of the synthetic web (default: %(default)s)")
     whole.add_argument("--seed", type=int, default=1, help="seed of the synthetic web (default: %(default)s)")
-    whole.set_defaults(command=_demo_command)
+    whole.set_defaults(command=_demo_command, named_run="demo", workers=1)
 
     one = commands.add_parser(
         "dataset", help="the main job: seeds in, shards and a report out",
@@ -223,9 +223,115 @@ def notes_of(out: str) -> list[str]:
     return [f"{name}: {note}" for name in STAGES for note in current_manifest(out, name).notes]
 
 
+# What the demo may take on 2 cores, in seconds, after installation.
+_DEMO_BUDGET = {"web to images": 180, "filter to shards": 90, "training": 240, "evaluation": 60}
+
+
 def _demo_command(args: argparse.Namespace) -> int:
-    """Runs the whole story and prints, part by part, what it took against what was planned."""
-    raise AssertionError
+    """Runs the whole story and prints what each part took beside what it may take."""
+    from crawl.funnel import print_funnel
+    from train.evaluate_run import EvaluateConfig, evaluate, print_result
+
+    out, run_folder = args.out, storage.join(args.out, "run")
+    config, run = args.config, args.run
+    took: dict[str, float] = {}
+    with run_lock(out):
+        with _part("web to images", took), _synthetic_web(args) as web:
+            network = Network(connect_to=tuple(web["connect_to"]), ca_file=web["ca_file"], allow_hosts=("*.test",),
+                              min_delay_s=0.02)
+            seeds = storage.join(out, "seeds.txt")
+            storage.replace_bytes(seeds, "".join(f"{url}\n" for url in web["seeds"]).encode())
+            _write_config(out, config, network)
+            crawl_pages(out, seeds, config.crawl, network, run)
+            judge(out, config.judge, run)
+            fetch_images(out, config.images, network, run)
+        with _part("filter to shards", took):
+            features(out, config.features, run)
+            filter_pairs(out, config.filter, run)
+            shards = build_shards(out, config.shards, run)
+            report = write_report(out)
+        with _part("training", took):
+            losses = _pretrain_demo(out, run_folder)
+        with _part("evaluation", took):
+            result = evaluate(run_folder, out, storage.join(out, "evaluation"), EvaluateConfig(), shown=True)
+
+    print_funnel(shards.funnel, notes_of(out))
+    for stage, named in losses.items():
+        for name, (first, last) in named.items():
+            print(f"{stage:>10} {name:<12} {first:8.3f} -> {last:8.3f}")
+    print_result(result)
+    yardstick = measure_yardstick(out, args.images, args.seed)
+    print(f"against the truth of the synthetic web: precision {yardstick.precision:.3f} "
+          f"({yardstick.right} of {yardstick.kept} kept are right), recall {yardstick.recall:.3f} "
+          f"(of {yardstick.to_keep} to keep)")
+    for name, seconds in took.items():
+        print(f"{name:<17} {seconds:6.0f} s   planned {_DEMO_BUDGET[name]:>4} s")
+    print(f"{'all':<17} {sum(took.values()):6.0f} s   planned {sum(_DEMO_BUDGET.values()):>4} s")
+    print(f"shards:     {shards.directory}\nreport:     {report}\ncheckpoint: {result.checkpoint}")
+    return 0
+
+
+def _pretrain_demo(out: str, run_folder: str) -> dict[str, dict[str, tuple[float, float]]]:
+    """Trains the demo's model; returns the first and the last of each loss by stage."""
+    from shards.manifest import load_shards
+    from train.data import TrainingData
+    from train.loop import train
+    from train.metrics import first_and_last, read_metrics
+    from train.runs import RUNS as TRAINING_RUNS
+
+    data = TrainingData(load_shards(out), regions=1 << 15)
+    data.close()
+    config = TRAINING_RUNS["demo"](data.facts)
+    train(config, out, run_folder, ranks=2, threads=1, resume=True, shown=True)
+    rows = read_metrics(run_folder)
+    return {name: first_and_last(rows, name) for name, _ in config.stages()}
+
+
+@contextlib.contextmanager
+def _part(name: str, took: dict[str, float]) -> Iterator[None]:
+    """Measures one part of the demo and says that it begins and what it may take."""
+    import time
+    print(f"{name}, about {_DEMO_BUDGET[name]} s at most", file=sys.stderr, flush=True)
+    started = time.monotonic()
+    yield
+    took[name] = time.monotonic() - started
+
+
+@contextlib.contextmanager
+def _synthetic_web(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Serves the synthetic web in a process of its own; yields its ready file."""
+    import signal
+    import subprocess
+    import tempfile
+    import time
+    with tempfile.TemporaryDirectory() as folder:
+        ready = os.path.join(folder, "web.json")
+        process = subprocess.Popen([sys.executable, "-m", "imagebert", "web", "--images", str(args.images), "--seed",
+                                    str(args.seed), "--ready", ready], stdout=subprocess.DEVNULL)
+        try:
+            while not os.path.exists(ready):
+                if process.poll() is not None:
+                    raise UsageError(f"the synthetic web did not start (exit status {process.returncode}); "
+                                     "run `imagebert web` to see why")
+                time.sleep(0.05)
+            with open(ready, encoding="utf-8") as file:
+                yield json.load(file)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(30)
+
+
+def measure_yardstick(out: str, images: int, seed: int, profile: str = "first") -> Any:
+    """Returns precision and recall of a finished build against the synthetic web's truth (demo/yardstick.py)."""
+    from demo.yardstick import measure
+
+    from crawl.tables import read_table
+    from demo.web import SyntheticWeb, WebConfig
+    from filter.records import Best
+
+    kept = ((best.image_url, best.other_urls, best.caption)
+            for path in current_manifest(out, "filter").paths("best") for best in read_table(path, Best))
+    return measure(kept, SyntheticWeb(WebConfig(seed=seed, num_images=images, profile=profile)))
 
 
 def _write_config(out: str, config: DatasetConfig, network: Network) -> None:

@@ -37,7 +37,7 @@ class FrontierRules:
     max_path_segments: int = 20
     max_repeats: int = 2                   # of one path segment
     max_query_parameters: int = 16
-    max_calendar_pages: int = 60           # of one calendar-like template of a site, over all rounds
+    max_calendar_pages: int = 24           # of one calendar-like template of a site, over all rounds
     follow_nofollow: bool = False          # follow links of rel=nofollow and of pages with robots nofollow
     retries: int = 2                       # later rounds that try a passing fault again
     order_seed: int = 0                    # part of the order of a fetch list

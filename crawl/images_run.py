@@ -29,7 +29,7 @@ class ImagesConfig:
 
     fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
     order_seed: int = 0
-    shards: int = 2                # fetch shards: hosts of one shard interleave, shards run side by side
+    shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
     buckets: int = 4               # files of the table
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run) -> 
         AnswerAll,
         FetchShards,
         ReadAnswers,
-        ReadTable,
+        ReadTables,
         SplitKnown,
         WriteFetchLists,
         WriteTable,
@@ -67,19 +67,19 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run) -> 
                   for path in manifest.paths("hosts"))
 
     def select(root: Any) -> None:
-        wanted = root | "Wanted" >> ReadTable(judge.paths("fetch"), ImageFetch)
-        answered = root | "Known" >> ReadTable(known_paths, Image)
-        rows, carried = (wanted, answered) | "Split known" >> SplitKnown(config.shards, rules)
+        read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
+                                            "known": (known_paths, Image)})
+        rows, carried = (read["wanted"], read["known"]) | "Split known" >> SplitKnown(config.shards, rules)
         rows | "Write fetch lists" >> WriteFetchLists(stage.directory, config.shards)
         carried | "Write carried" >> WriteTable(stage.directory, "carried", Image, "url_key", config.buckets)
 
     def fetch(root: Any) -> None:
-        wanted = root | "Wanted" >> ReadTable(judge.paths("fetch"), ImageFetch)
-        carried = root | "Carried" >> ReadTable(carried_paths, Image)
+        read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
+                                            "carried": (carried_paths, Image)})
         parts = root | "Fetch images" >> FetchShards(
             stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image", hosts)
         fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
-        images = (wanted, merged(carried, fetched)) | "Answer all" >> AnswerAll()
+        images = (read["wanted"], merged(read["carried"], fetched)) | "Answer all" >> AnswerAll()
         images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)
 
     run("images: select", select)

@@ -45,7 +45,7 @@ class CrawlConfig:
     frontier: FrontierRules = dataclasses.field(default_factory=FrontierRules)
     parse: ParseLimits = dataclasses.field(default_factory=ParseLimits)
     max_rounds: int = 20
-    shards: int = 2                # fetch shards: hosts of one shard interleave, shards run side by side
+    shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
     buckets: int = 4               # files of each table
 
     def __post_init__(self) -> None:
@@ -104,17 +104,16 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
     done = _read_state(crawl, number, "selected")
     if done is not None:
         return done
-    from crawl.transforms import ReadTable, SelectDue, UpdateCrawl, WriteFetchLists, WriteTable, entries_of, given
+    from crawl.transforms import ReadTables, SelectDue, UpdateCrawl, WriteFetchLists, WriteTable, entries_of, given
     directory, config = crawl.directory(number), crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
 
     def build(root: Any) -> None:
         if rounds:
-            before = rounds[-1]
-            entries = tuple(root | f"Read {name}" >> ReadTable(crawl.paths(before[name]), record_type)
-                            for name, record_type in (("crawldb", CrawlEntry), ("fetch_list", FetchRow),
-                                                      ("fetch_log", FetchLog), ("links", Link))
-                            ) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
+            before = root | "Read round" >> ReadTables({
+                name: (crawl.paths(rounds[-1][name]), record_type) for name, record_type in (
+                    ("crawldb", CrawlEntry), ("fetch_list", FetchRow), ("fetch_log", FetchLog), ("links", Link))})
+            entries = tuple(before.values()) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
         entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)

@@ -59,6 +59,8 @@ def way_out(url: str, outcome: str) -> str:
         return "its certificate is not trusted; name the authority with --ca-file"
     if outcome == "blocked_no_contact":
         return "say whom a site can write to with --contact"
-    if outcome in ("robots_denied", "optout_robots", "optout_header", "optout_meta"):
+    if outcome == "deferred_robots_unreachable":
+        return "its robots.txt cannot be read, and until it can nothing may be fetched (RFC 9309); try again later"
+    if outcome == "robots_denied" or outcome.startswith("optout_"):
         return "the site does not want this crawler; leave it out of the seeds"
     return "check the URL in a browser"

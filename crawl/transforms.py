@@ -50,6 +50,24 @@ class ReadTable(beam.PTransform):
 
 
 @dataclasses.dataclass
+class ReadTables(beam.PTransform):
+    """Name -> (names of committed files, record type), as ReadTable for several tables: name -> their records."""
+
+    tables: dict[str, tuple[tuple[str, ...], type]]
+
+    def expand(self, root: Any) -> Any:
+        names = [(name, path) for name, (paths, _) in self.tables.items() for path in paths]
+        found = (root | "Files" >> beam.Create(names) | "Spread" >> beam.Reshuffle()
+                 | "Rows" >> beam.FlatMapTuple(self._read).with_outputs(*self.tables))
+        return {name: found[name] for name in self.tables}
+
+    def _read(self, name: str, path: str) -> Iterator[Any]:
+        record_type: Any = self.tables[name][1]
+        for row in read_table(path, record_type):
+            yield beam.pvalue.TaggedOutput(name, row)
+
+
+@dataclasses.dataclass
 class WriteTable(beam.PTransform):
     """Records -> `buckets` committed files of a table, each sorted by key; output: a FileEntry a file.
 
@@ -217,20 +235,28 @@ class SelectDue(beam.PTransform):
 
     def expand(self, entries: Any) -> Any:
         rules = self.rules
-        known = entries | "Due or fetched" >> beam.Filter(lambda entry: entry.status == DUE or entry.last_round >= 0)
-        dated = known | "Calendars" >> beam.Filter(lambda entry: calendar_template(entry.url) is not None)
-        plain = known | "No calendars" >> beam.Filter(lambda entry: calendar_template(entry.url) is None)
-        of_calendars = (dated | "By template" >> beam.Map(lambda entry: (calendar_template(entry.url), entry))
+        known = entries | "Due or fetched" >> beam.FlatMap(_by_site_and_template).with_outputs("dated", main="plain")
+        of_calendars = (known["dated"]
                         | "Calendar quota" >> beam.CombinePerKey(
                             _QuotaFn(rules.max_calendar_pages, rules.max_calendar_pages, rules))
-                        | "Of calendars" >> beam.FlatMapTuple(lambda template, chosen: chosen))
-        fetched = dated | "Fetched dates" >> beam.Filter(lambda entry: entry.status != DUE)
-        return ((plain, of_calendars, fetched) | "All due" >> beam.Flatten()
-                | "By site" >> beam.Map(lambda entry: (site(entry.url), entry))
+                        | "Of calendars" >> beam.FlatMapTuple(lambda template, chosen: [
+                            (site(entry.url), entry) for entry in chosen]))
+        return ((known["plain"], of_calendars) | "All due" >> beam.Flatten()
                 | "Site quota" >> beam.CombinePerKey(
                     _QuotaFn(rules.max_pages_per_site_round, rules.max_pages_per_site, rules))
-                | "Selected" >> beam.FlatMapTuple(lambda name, chosen: chosen)
-                | "Rows" >> beam.Map(fetch_row, self.shards, rules))
+                | "Rows" >> beam.FlatMapTuple(lambda name, chosen: [
+                    fetch_row(entry, self.shards, rules) for entry in chosen]))
+
+
+def _by_site_and_template(entry: CrawlEntry) -> Iterator[Any]:
+    """Yields what counts for the quotas: a due page of a calendar passes the calendar's quota first."""
+    if entry.status != DUE and entry.last_round < 0:
+        return
+    template = calendar_template(entry.url)
+    if template is not None:
+        yield beam.pvalue.TaggedOutput("dated", (template, entry))
+    if template is None or entry.status != DUE:
+        yield site(entry.url), entry
 
 
 class _QuotaFn(beam.CombineFn):

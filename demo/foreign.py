@@ -1,4 +1,4 @@
-"""Pages and captions in five other languages: true of their scenes, and not English."""
+"""Pages and captions in four other languages: true of their scenes, and not English."""
 from __future__ import annotations
 
 import dataclasses
@@ -41,15 +41,6 @@ LANGUAGES = {
         ("Nous avons passé toute la matinée au bord de la mer avant l'arrivée de la pluie.",
          "L'exposition de la mairie reste ouverte jusqu'à la fin du mois.",
          "Autrefois un train passait ici une fois par semaine.")),
-    "spanish": Language(
-        "es", "windows-1252", ("header", "meta"),
-        ("círculo", "cuadrado", "triángulo", "estrella", "corazón", "cruz", "anillo"),
-        ("rojo", "naranja", "amarillo", "verde", "turquesa", "azul", "morado", "rosa", "blanco", "negro"),
-        "En esta fotografía se ve la figura {shape} de color {colour}", " junto a la figura {shape} de color {colour}",
-        "Apuntes de la costa",
-        ("Pasamos toda la mañana en el puerto esperando que mejorara el tiempo.",
-         "La exposición del ayuntamiento seguirá abierta hasta finales de mes.",
-         "Hace años pasaba por aquí un tren una vez por semana.")),
     "russian": Language(
         "ru", "windows-1251", ("header",),
         ("круг", "квадрат", "треугольник", "звезда", "сердце", "крест", "кольцо"),

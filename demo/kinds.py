@@ -72,9 +72,8 @@ IMAGE_KINDS = {
 # Kinds of article page; the first takes the rest.  A page that is not "open" decides for all images on it.
 PAGE_KINDS = (
     Kind("open", "keep", 1.0),
-    Kind("german", "foreign_page", 0.009),
-    Kind("french", "foreign_page", 0.009),
-    Kind("spanish", "foreign_page", 0.006),
+    Kind("german", "foreign_page", 0.012),
+    Kind("french", "foreign_page", 0.012),
     Kind("russian", "foreign_page", 0.006),
     Kind("japanese", "foreign_page", 0.006),
     Kind("meta_noindex", "page_opted_out", 0.004),
@@ -85,7 +84,7 @@ PAGE_KINDS = (
     Kind("tdm_page_header", "tdm_reserved", 0.003),
     Kind("robots_page", "robots_disallowed", 0.006),   # under a directory that robots.txt disallows
 )
-FOREIGN = ("german", "french", "spanish", "russian", "japanese")
+FOREIGN = ("german", "french", "russian", "japanese")
 
 # Hosts with a role of their own: number -> role.  The small ones carry few images whatever the size of the web.
 HOST_ROLES = {7: "robots_503", 11: "crawl_delay", 13: "tdm_host", 17: "calendar", 19: "hazards", 23: "robots_moved",

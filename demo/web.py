@@ -12,80 +12,23 @@ import itertools
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from crawl.errors import UsageError
 from demo.addresses import PRIVATE, ImagePath, PagePath, image_folder, image_path, page_path, read_image_path
-from demo.captions import PROFILES
-from demo.census import Census, Kind
+from demo.census import Census
 from demo.kinds import HOST_REASONS, HOST_ROLES, IMAGE_KINDS, PAGE_KINDS, SMALL_HOSTS
+from demo.plan import (
+    CHROME,
+    GONE_HOST,
+    IMAGE_HOSTS,
+    PAGE_SIZES,
+    PIXEL,
+    SCENELESS,
+    UNKNOWN,
+    Article,
+    Slot,
+    Truth,
+    WebConfig,
+)
 from demo.scenes import Scene, draw_scene
-from demo.words import dice
-
-PAGE_SIZES = (8, 14, 10, 12, 9, 13, 11, 11)     # images on a page, in turn
-IMAGE_HOSTS = 3                    # the last hosts also carry pictures for the others
-GONE_HOST = "gone.test"            # a name at which nothing answers
-SCENELESS = frozenset({"text_screenshot", "meme", "placeholder", "banner", "flat_logo", "chart"})
-# What stands on every page besides its pictures: path -> the right outcome.
-CHROME = {"/static/logo.png": "logo", "/static/icons/mail.png": "icon", "/static/icons/feed.png": "icon",
-          "/static/icons/search.png": "icon", "/static/masthead.jpg": "banner", "/static/sale.jpg": "banner",
-          "/static/lazy.gif": "placeholder", "/favicon.ico": "icon"}
-PIXEL = "/pixel.gif"               # the tracking pixel, with a query of its own on every page
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class WebConfig:
-    """Everything a synthetic web depends on."""
-
-    seed: int = 1
-    num_images: int = 6000         # image slots on article pages; chrome comes on top
-    hosts: int = 48
-    profile: str = "first"         # first, second: templates, layouts and distractors
-
-    def __post_init__(self) -> None:
-        if not 50 <= self.num_images <= 1_000_000:
-            raise UsageError(f"num_images={self.num_images} is out of range; choose 50 to 1000000")
-        if not 40 <= self.hosts <= 1000:
-            raise UsageError(f"hosts={self.hosts} is out of range; choose 40 to 1000")
-        if self.profile not in PROFILES:
-            raise UsageError(f"profile={self.profile!r} is unknown; choose {' or '.join(PROFILES)}")
-        if self.seed < 0:
-            raise UsageError(f"seed={self.seed} is negative; choose 0 or more")
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Truth:
-    """The right outcome of one image URL."""
-
-    scene_id: int | None           # the scene it shows, None where it shows none or nothing
-    expected: str                  # "keep", or why not, in snake_case
-    true_captions: tuple[str, ...]  # sentences that are true of the scene
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Slot:
-    """One planned image: what it is, where it stands, and how it is addressed."""
-
-    number: int
-    kind: Kind
-    member: int                    # which of its kind
-    host: int                      # of the page
-    page: int                      # article number on that host
-    place: int                     # on that page, from 0
-    scene_id: int | None
-    expected: str                  # with the page's fate taken into account
-    image_host: str                # the name that serves the bytes
-    path: ImagePath
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Article:
-    """One planned article page."""
-
-    host: int
-    number: int                    # on its host, from 0
-    kind: Kind
-    reason: str                    # "keep", or why nothing on it is to be kept
-    images: range                  # slot numbers
-    path: str
 
 
 class SyntheticWeb:
@@ -258,12 +201,13 @@ class SyntheticWeb:
             return Truth(slot.scene_id, expected, captions)
         parts = urlsplit(image_url)
         if parts.hostname not in self.numbers:
-            return Truth(None, "unknown_url", ())
-        return Truth(None, "tracking_pixel" if parts.path == PIXEL else CHROME.get(parts.path, "unknown_url"), ())
+            return UNKNOWN
+        return Truth(None, "tracking_pixel" if parts.path == PIXEL else CHROME.get(parts.path, UNKNOWN.expected), ())
 
     def slots(self) -> Iterator[Slot]:
         """Yields every planned image, in order, without keeping any."""
-        return map(self._slot, range(self.config.num_images))
+        for number in range(self.config.num_images):
+            yield self._slot(number)
 
     def scenes_to_keep(self) -> Iterator[int]:
         """Yields the id of every scene that a faultless run keeps."""
@@ -287,13 +231,3 @@ def _redirect_number(path: str) -> int | None:
     if len(words) in (3, 4) and words[1] in ("go", "out", "loop") and words[2].isdecimal() and len(words[2]) < 8:
         return int(words[2])
     return None
-
-
-def style_of(web: SyntheticWeb, slot: Slot) -> tuple[str, str]:
-    """Returns (markup, place of the text) with which a page shows a slot: see demo/pages.py."""
-    rng = dice(web.config.seed, "style", slot.number)
-    markup = rng.choices(("img", "srcset", "picture", "lazy", "lazy_srcset", "noscript", "lazy_noscript"),
-                         (40, 14, 10, 14, 8, 5, 9))[0]
-    text = rng.choices(("alt", "figcaption", "both", "title", "aria", "heading", "surrounding", "decorated"),
-                       (54, 20, 12, 4, 2, 2, 3, 3))[0]
-    return markup, text

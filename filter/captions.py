@@ -14,6 +14,7 @@ from collections import Counter
 from filter.noise import (
     BOILERPLATE,
     CONTACT_WORDS,
+    CREDIT,
     CUT_SPANS,
     EMAIL,
     FILE_NAME,
@@ -44,7 +45,8 @@ class CaptionRules:
 # The sources in which a text of several sentences is usual: one sentence is taken from them whatever their length.
 _RUNNING_TEXT = ("surrounding", "og_description", "table")
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
-_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Ms|Dr|St|Prof|Fig|No|vol|ed|pp?|e\.g|i\.e|cf|approx|ca|vs|Jr|Sr)\.$")
+_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Messrs|Ms|Dr|St|Prof|Fig|No|vol|ed|pp?|e\.g|i\.e|cf|approx|ca|vs|Jr|Sr)"
+                           r"\.$")
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _HASHTAG_TAIL = re.compile(r"(?:\s*#\w+)+\s*$")
@@ -57,6 +59,8 @@ _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 _SITE_SUFFIX = re.compile(r"\s+[|»•]\s+[^|»•]{1,60}$")
+# A sentence that only its predecessor explains.
+_LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|Their|He|His|She|Her|These|Those)\b")
 # A program cut it in mid-sentence.
 _CUT_OFF = re.compile(r"\w\s*(?:\.{3,}|…)\s*(?:read more|more)?[\s\])]*$", re.IGNORECASE)
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "\u00a0": " ", "\u00ad": None})
@@ -133,10 +137,20 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
     if not text:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"
     if source in _RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
-        choice = [piece for piece in sentences(text) if reject_caption(piece, rules) is None]
+        choice = [piece for place, piece in enumerate(sentences(text))
+                  if _is_whole(piece) and not (place and _LEANS_BACK.match(piece))
+                  and reject_caption(piece, rules) is None]
         if choice:
             return choice[0], ""
+        if source in _RUNNING_TEXT:
+            return text, reject_caption(text, rules) or "no_whole_sentence"
     return text, reject_caption(text, rules) or ""
+
+
+def _is_whole(sentence: str) -> bool:
+    """A window cuts its first and last sentence: these begin small, end without a mark or leave brackets open."""
+    return (not sentence[0].islower() and sentence.rstrip("\"')]")[-1:] in ".!?" and sentence.count('"') % 2 == 0
+            and sentence.count("(") == sentence.count(")"))
 
 
 def words_of(text: str) -> list[str]:
@@ -171,6 +185,8 @@ def reject_caption(caption: str, rules: CaptionRules) -> str | None:
         return "mostly_symbols"
     if len(words) < rules.min_words:
         return "too_few_words"
+    if CREDIT.match(caption):
+        return "credit"
     if sum(word in MENU_WORDS for word in words) > rules.max_menu_share * len(words) or _is_list(caption):
         return "menu_text"
     if sum(word in SPAM for word in words) > rules.max_spam_words:

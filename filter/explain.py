@@ -26,7 +26,7 @@ def explain(out: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
     An image named by URL is followed to its bytes, so its facts and outcome are found as well.
     """
-    names = {what}
+    names = {what} - {""}
     finished = current(out)
     for stage, table, record, fields in _TABLES:
         if stage not in finished:

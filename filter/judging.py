@@ -2,10 +2,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from crawl.records import Candidate
-from filter.captions import CaptionRules, read_caption
+from filter.captions import CaptionRules, normalise_caption, read_caption
 from filter.dominance import DominanceRules, is_aside, reject_occurrence
 from filter.language import UNDETERMINED, caption_language, page_language
 from filter.records import Caption, Judged
@@ -26,6 +26,7 @@ class JudgeConfig:
     dominance: DominanceRules = DominanceRules()
     language: str = "en"                 # ISO 639-1; pages and captions in others are dropped (paper section 1.1)
     lid_path: str = ""                   # fastText lid.176; empty: frequent words (filter/language.py)
+    max_images_of_a_text: int = 3        # on one page; files of one picture (srcset, noscript) share theirs rightly
     buckets: int = 4                     # files of each table
 
 
@@ -83,9 +84,34 @@ def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...]) -> str | 
     return None
 
 
-def settle_page(rows: Iterable[Judged]) -> list[Judged]:
-    """Returns the judged rows of one page, those beside the main part rejected where the main part has an image."""
-    listed = sorted(rows, key=lambda row: (row.ordinal, row.occurrence))
+def _refuse_shared(rows: Sequence[Judged], most: int) -> list[Judged]:
+    images: dict[str, set[str]] = {}
+    for row in rows:
+        for caption in row.captions:
+            if not caption.reason:
+                images.setdefault(normalise_caption(caption.text), set()).add(row.image_key)
+    shared = {text for text, keys in images.items() if len(keys) > most}
+    return [_without(row, shared) for row in rows]
+
+
+def _without(row: Judged, shared: set[str]) -> Judged:
+    captions = tuple(dataclasses.replace(caption, reason="shared_on_page")
+                     if not caption.reason and normalise_caption(caption.text) in shared else caption
+                     for caption in row.captions)
+    if captions == row.captions:
+        return row
+    empty = row.outcome == FETCH and all(caption.reason for caption in captions)
+    outcome = f"not_fetched_{captions[0].reason}" if empty else row.outcome
+    return dataclasses.replace(row, captions=captions, outcome=outcome)
+
+
+def settle_page(rows: Iterable[Judged], config: JudgeConfig) -> list[Judged]:
+    """Returns the judged rows of one page after the rules that need the whole page.
+
+    A text under several images describes the page, and an image beside the main part gives way to those in it.
+    """
+    listed = _refuse_shared(sorted(rows, key=lambda row: (row.ordinal, row.occurrence)),
+                            config.max_images_of_a_text)
     has_main = any(row.outcome == FETCH and row.in_main for row in listed)
     return [dataclasses.replace(row, outcome="not_fetched_not_in_main")
             if row.outcome == FETCH and is_aside(row.in_main, row.found_in, has_main) else row for row in listed]

@@ -19,7 +19,17 @@ WHOLE_FILE_NAME = re.compile(
 _FLAGS = re.IGNORECASE
 _BY = r"(?:photo(?:graph(?:y|ed|s)?|s)?|image|picture|illustration|drawing|drawn|shot|art(?:work)?|graphic)s?"
 _NAME = r"[A-Z][\w.'\-]*(?:\s+(?:of|the|and|&|de|van|von|[A-Z][\w.'\-]*)){0,5}"
+# A sentence that only says whose the picture is: "From the painting by J. Doe.", "H. J. Shepstone."
+CREDIT = re.compile(
+    r"^(?:(?i:(?:re)?produced\b|reproduction\b|(?:used |reprinted )?(?:by|with) (?:kind )?permission|courtesy\b|"
+    r"from (?:an? |the )?(?:[a-z]+ )?(?:photo(?:graph)?s?|reconstruction|painting|drawing|engraving|book|original|"
+    r"collection|print|sketch)\b.{0,60}$)|"
+    r"(?:[A-Z]\.\s?)+[A-Z][\w\-]+(?:, [A-Z.]+)?\.?$)")
 CUT_SPANS = tuple(re.compile(pattern, flags) for pattern, flags in (
+    (r"[(\[]\s*(?:photo\s+|image\s+|modification of work\s+)?(?:credits?|source|courtesy)\b[^()\[\]]{0,120}[)\]]",
+     _FLAGS),
+    # A number in mid-text comes after the credit and before the caption: "Yerkes Observatory. FIG. 11.-MARS".
+    (r"^.{0,120}?\bfig(?:ure)?\.?\s*\d+\.?\s*[\-–—]+\s*", _FLAGS),
     # Whose picture it is.  A name is words that begin with a capital, so the sentence after it survives.
     (rf"[(\[]?\b(?i:{_BY}\s+(?:by|courtesy(?:\s+of)?|credits?|source)|credits?\s*:|source\s*:|courtesy\s+of|"
      rf"via\s*:|photographer\s*:|photo\s*:|image\s*:|picture\s*:)\s*:?\s*[@©]?\s*{_NAME}"

@@ -19,12 +19,15 @@ from filter.vocabulary import unknown_share
 
 TEXT_FEATURES = (
     *(f"source_{source}" for source in SOURCES), "words", "length_fit", "characters_per_word", "function_share",
-    "unknown_share", "capital_share", "digit_share", "ends_sentence", "distinct_share", "colour_words", "cut_share")
+    "unknown_share", "capital_share", "digit_share", "ends_sentence", "distinct_share", "colour_words", "cut_share",
+    "person_share")
 IMAGE_FEATURES = ("log_pixels", "aspect", "natural", "entropy", "deviation", "in_main", "log_images_on_page",
                   "from_head")
 CROSS_FEATURES = ("file_name_overlap", "page_title_overlap", "is_page_title", "colours_found", "colours_missing",
                   "sources_agreeing")
 FEATURES = TEXT_FEATURES + IMAGE_FEATURES + CROSS_FEATURES
+# Who speaks of himself or to the reader describes no picture.
+_PERSONS = frozenset(("i", "me", "my", "mine", "we", "us", "our", "ours", "you", "your", "yours"))
 _FOUND_SHARE = 0.01                # of the image's area: a colour that is there
 
 
@@ -46,7 +49,8 @@ def _text_values(caption: Caption) -> tuple[float, ...]:
         sum(word[0].isupper() for word in words[1:]) / count,
         sum(character.isdigit() for character in letters) / max(len(letters), 1),
         float(caption.text.rstrip("\"')]")[-1:] in (".", "!", "?")), len(set(lowered)) / count,
-        float(len(colours_named(lowered))), 1 - min(1.0, len(caption.text) / max(len(caption.raw), 1)))
+        float(len(colours_named(lowered))), 1 - min(1.0, len(caption.text) / max(len(caption.raw), 1)),
+        sum(word in _PERSONS for word in lowered) / count)
 
 
 def _image_values(facts: ImageFacts, row: Judged) -> tuple[float, ...]:

@@ -44,7 +44,7 @@ class JudgeCandidates(beam.PTransform):
     def expand(self, candidates: Any) -> Any:
         return (candidates | "Judge" >> beam.Map(_judge, self.config).with_output_types(tuple[str, Judged])
                 | "By page" >> beam.GroupByKey()
-                | "Settle page" >> beam.FlatMapTuple(lambda _, rows: settle_page(rows)))
+                | "Settle page" >> beam.FlatMap(lambda page, config: settle_page(page[1], config), self.config))
 
 
 def _judge(candidate: Candidate, config: JudgeConfig) -> tuple[str, Judged]:

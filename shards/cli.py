@@ -30,12 +30,12 @@ def register(subparsers: Any) -> None:
     _add_build(actions)
     one = _reader(actions, "stats", show_stats, "counts, bytes, caption lengths, regions, sites, splits",
                   "Counts of a set of shards, from the manifest and the indexes: quick on any size.")
-    one.add_argument("--sites", type=int, default=10, metavar="N", help="sites to list (default: %(default)s)")
+    one.add_argument("--sites", type=_count, default=10, metavar="N", help="sites to list (default: %(default)s)")
     one = _reader(actions, "ls", list_samples, "list samples: key, shard, sizes, caption",
                   "One line a sample, in shard order.")
     one.add_argument("--split", choices=SPLITS, default="", help="only this split")
     one.add_argument("--contains", default="", metavar="TEXT", help="only captions with this text, in any case")
-    one.add_argument("--limit", type=int, default=50, metavar="N", help="lines, 0 for all (default: %(default)s)")
+    one.add_argument("--limit", type=_count, default=50, metavar="N", help="lines, 0 for all (default: %(default)s)")
     one = _reader(actions, "show", show_sample, "one sample: caption, all texts with scores, provenance, picture",
                   "Everything known of one sample.")
     one.add_argument("key", metavar="KEY", help="its key, or the beginning of it")
@@ -65,6 +65,12 @@ def _reader(actions: Any, name: str, command: Callable[[argparse.Namespace], int
     one.add_argument("--json", action="store_true", help="print JSON for a program")
     one.set_defaults(command=command)
     return one
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
 
 
 def build(args: argparse.Namespace) -> int:

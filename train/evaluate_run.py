@@ -5,6 +5,7 @@
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 
 from crawl import storage
 from crawl.config import as_dict
+from crawl.lock import run_lock
 from train import recall
 from train.blind import BlindRow, habits_of, measure_blind
 from train.captioned import captions_file, read_photographs
@@ -90,7 +92,8 @@ def evaluate(checkpoint: str, data: str, out: str, config: EvaluateConfig, shown
     with Bar("reading", 0, shown) as bar:
         found = open_data(data, opened, splits, config.regions, config.habit_images, lambda: bar.advance(1))
     ranked, habits_from = found[config.split], found[splits[-1]]
-    rows, pairs = _ranked(opened, ranked, out, config, shown)
+    with run_lock(out) if out else contextlib.nullcontext():
+        rows, pairs = _ranked(opened, ranked, out, config, shown)
     blind = _blind(opened, ranked, habits_from, config) if config.blind else ()
     path = os.path.join(out, RESULT) if out else ""
     result = Result(checkpoint=opened.folder, weights_digest=opened.weights_digest, stage=opened.state.stage_name,

@@ -16,6 +16,7 @@ import torch
 from crawl import storage
 from crawl.config import as_dict, digest, override
 from crawl.errors import UsageError
+from crawl.lock import run_lock
 from model.imagebert import ImageBert
 from train.captioned import captions_file
 from train.checkpoint import find_checkpoint, own_tensors, state_digest, write_checkpoint
@@ -58,16 +59,22 @@ def finetune(checkpoint: str, data: str, out: str, assignments: list[str], *, fr
 
     Raises UsageError when data and checkpoint do not fit, or `out` already holds a run.
     """
-    if find_checkpoint(out):
-        raise UsageError(f"{out} already holds a run; give another --out")
-    if not checkpoint:
-        if not from_scratch or not captions_file(data):
-            raise UsageError("no --checkpoint: give the folder of a pre-trained run, or --from-scratch with a folder "
-                             "of photographs and captions")
-        scratch = os.path.join(out, "scratch")
-        checkpoint = scratch if find_checkpoint(scratch) else scratch_checkpoint(data, scratch)
-    opened = open_checkpoint(checkpoint)
-    config = override(config_for(opened.model.config), assignments)
+    if not checkpoint and (not from_scratch or not captions_file(data)):
+        raise UsageError("no --checkpoint: give the folder of a pre-trained run, or --from-scratch with a folder of "
+                         "photographs and captions")
+    opened = open_checkpoint(checkpoint) if checkpoint else None
+    with run_lock(out):
+        if find_checkpoint(out):
+            raise UsageError(f"{out} already holds a run; give another --out")
+        if opened is None:
+            scratch = os.path.join(out, "scratch")
+            opened = open_checkpoint(scratch if find_checkpoint(scratch) else scratch_checkpoint(data, scratch))
+        config = override(config_for(opened.model.config), assignments)
+        return _finetune(opened, data, out, config, from_scratch, threads, shown)
+
+
+def _finetune(opened: Checkpoint, data: str, out: str, config: FinetuneConfig, from_scratch: bool, threads: int,
+              shown: bool) -> Tuned:
     if opened.model.itm.weight.device.type == "cpu":
         torch.set_num_threads(threads)
     with Bar("reading", 0, shown) as bar:
@@ -76,6 +83,9 @@ def finetune(checkpoint: str, data: str, out: str, assignments: list[str], *, fr
     if len(train) < 2:
         raise UsageError(f"{train.name}: {len(train)} image to learn from; at least 2 are needed for a negative")
     model = _untrained(opened, config) if from_scratch else opened.model
+    if config.align_epochs and model.contrast is None:
+        raise UsageError(f"align_epochs is {config.align_epochs}, but {opened.folder} has no contrastive projections; "
+                         f"leave it 0 or use a model with contrastive_dim")
     with Bar("tuning", config.epochs, shown) as bar:
         epochs = finetune_model(model, train, validation, opened.special, config, lambda epoch: bar.advance(
             1, f"loss {epoch.loss:.3f}" + (f"  recall sum {epoch.recall_sum:.3f}" if epoch.recall_sum >= 0 else "")))

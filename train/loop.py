@@ -89,7 +89,7 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
         run_ranks(train_rank, job, ranks)
     written = find_checkpoint(out)
     if written is None:
-        raise UsageError(f"{out}: stopped before the first step, nothing was saved; run the same command again")
+        raise RuntimeError(f"{out}: the run ended without a checkpoint")
     return written
 
 
@@ -119,11 +119,10 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     stopping: list[int] = []
     try:
         with stop_signals(lambda number, frame: stopping.append(number)):
-            while not state.finished and not stopping:
+            stopped = False
+            while not (state.finished or stopped):      # not `stopping`: the ranks must all see the same
                 resume = job.resume if state.step else ""
                 state, stopped = _run_stage(ranks, job, data, model, state, resume, writer, log, stopping)
-                if stopped:
-                    break
             if writer is not None:
                 writer.wait()
     finally:
@@ -135,7 +134,7 @@ def train_rank(ranks: Ranks, job: Job) -> None:
 def _run_stage(ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, state: RunState, resume: str,
                writer: CheckpointWriter | None, log: MetricsLog | None,
                stopping: list[int]) -> tuple[RunState, bool]:
-    """Runs what is left of a stage; returns the state after it, and whether a signal stopped it before its end."""
+    """Runs what is left of a stage; returns the state after it, and whether a signal stops the run there."""
     config = job.config
     name, stage = config.stages()[state.stage]
     optimizer = build_optimizer(model, stage.optimizer)
@@ -182,8 +181,8 @@ def _run_stage(ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, sta
                 state = _after_stage(config, state)
             if writer is not None and (ended or stopped or state.step % config.checkpoint_steps == 0):
                 writer.save(model, optimizer, state)
-            if stopped and not ended:
-                return state, True
+            if stopped or ended:
+                return state, stopped
     return state, False
 
 

@@ -145,6 +145,10 @@ def _rank_main(function: Callable[[Ranks, Any], None], job: Any, rank: int, worl
     except UsageError as error:
         errors.put(str(error))
         sys.exit(2)
+    except RuntimeError as error:
+        if "closed by peer" not in str(error):
+            raise
+        sys.exit(1)      # the rank that went away first says why
 
 
 def _wait_for(processes: list[Any]) -> list[int]:

@@ -21,7 +21,7 @@ from train.blocks import score_in_blocks
 from train.items import Collection, shuffled_regions
 from train.packing import SpecialTokens
 from train.recall import KS, Ranks, Recall, disjoint_folds, ranks_of, recall_at_k, summarise
-from train.scoring import TOKENS_PER_BATCH, CrossScorer, contrastive_scores
+from train.scoring import CrossScorer, contrastive_scores
 
 ITM, CONTROL, CONTRASTIVE, RERANKED = "itm", "itm_shuffled", "contrastive", "reranked"
 
@@ -36,13 +36,13 @@ class RetrievalConfig:
     control: bool = True           # measure with shuffled regions, too
     rows_per_block: int = 20       # images of one committed block of scores
     workers: int = 2               # threads that score
-    tokens_per_batch: int = TOKENS_PER_BATCH
+    tokens_per_batch: int = 0      # 0: by the device
     seed: int = 0                  # of the bootstrap
 
     def __post_init__(self) -> None:
-        for name in ("folds", "rows_per_block", "workers", "tokens_per_batch"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("folds", 1), ("rows_per_block", 1), ("workers", 1), ("tokens_per_batch", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.fold_size < 0 or self.fold_size == 1:
             raise ValueError(f"fold_size is {self.fold_size}; it must be 0 (all images) or at least 2")
         if self.rerank and self.rerank < max(KS):

@@ -11,12 +11,12 @@ from train.schedule import OptimizerConfig
 
 def demo(facts: DataFacts) -> TrainConfig:
     """Returns the run of `imagebert demo`: a small model that learns in minutes on 2 cores."""
-    optimizer = OptimizerConfig(learning_rate=2e-3, beta2=0.98, warmup=0.05)
+    optimizer = OptimizerConfig(learning_rate=3e-3, beta2=0.98, warmup=0.05)
     return TrainConfig(
         name="demo",
         model=sizes.demo(facts.vocab_size, facts.feature_dim, facts.num_classes),
         # With the four losses alone ITM stays at 0.69 for about 100,000 sequences; aligned first, it falls at once.
-        align=StageConfig(samples=60_000, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, contrastive=1)),
+        align=StageConfig(samples=57_600, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, contrastive=1)),
         pretrain=StageConfig(samples=120_000, optimizer=optimizer, weights=LossWeights(contrastive=1)),
         regions=16, compute_threads=1)      # two threads gave nothing at this width
 

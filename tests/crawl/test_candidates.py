@@ -96,8 +96,8 @@ def test_a_caption_belongs_to_its_own_image() -> None:
 
 
 def test_surrounding_text_stops_at_the_block_of_another_image() -> None:
-    first, second = candidates("<p>Before.<p><img src=a.jpg><p>Between the two.<div><p>Of the second.<img src=b.jpg></div>"
-                               "<p>After.")
+    first, second = candidates("<p>Before.<p><img src=a.jpg><p>Between the two.<div><p>Of the second."
+                               "<img src=b.jpg></div><p>After.")
     assert texts(first, "surrounding") == ["Before.", "Between the two."]
     assert texts(second, "surrounding") == ["Between the two. Of the second.", "After."]
 
@@ -123,8 +123,8 @@ def test_a_tracking_pixel_divides_no_text() -> None:
 
 
 def test_in_main_language_and_declared_size() -> None:
-    rows = candidates("<html lang=en><nav><img src=0.jpg></nav><header><img src=1.jpg></header><article lang=fr><header>"
-                      "<img src=2.jpg width=300 height=200px></header><p lang=de><img src=3.jpg width=100% "
+    rows = candidates("<html lang=en><nav><img src=0.jpg></nav><header><img src=1.jpg></header><article lang=fr>"
+                      "<header><img src=2.jpg width=300 height=200px></header><p lang=de><img src=3.jpg width=100% "
                       "style='width: 640px; height:480.5px'></article><footer><img src=4.jpg></footer>")
     assert [row.in_main for row in rows] == [False, False, True, True, False]
     assert [row.html_lang for row in rows] == ["en", "en", "fr", "de", "en"]
@@ -142,7 +142,8 @@ def test_open_graph_texts() -> None:
 
 
 def test_at_most_as_many_rows_as_allowed() -> None:
-    assert len(candidates("".join(f"<img src={n}.jpg>" for n in range(50)), limits=ParseLimits(max_candidates=20))) == 20
+    html = "".join(f"<img src={n}.jpg>" for n in range(50))
+    assert len(candidates(html, limits=ParseLimits(max_candidates=20))) == 20
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="../shared/data/fixtures/readability is not here")

@@ -41,8 +41,8 @@ def entry(url: str = URL, **changes: Any) -> CrawlEntry:
     return dataclasses.replace(seed_entry(url), **changes)
 
 
-def step(known: CrawlEntry | None, outcome: str = "", links: list[Link] | None = None, arrivals: list[FetchLog] | None = None,
-         number: int = 1, rules: FrontierRules = RULES) -> CrawlEntry:
+def step(known: CrawlEntry | None, outcome: str = "", links: list[Link] | None = None,
+         arrivals: list[FetchLog] | None = None, number: int = 1, rules: FrontierRules = RULES) -> CrawlEntry:
     asked = [fetch_row(known, 4, rules)] if known and outcome else []
     logs = [log(known.url, outcome)] if known and outcome else []
     return update(known, asked, logs, links or [], arrivals or [], rules, SITES, number)

@@ -21,7 +21,8 @@ def test_title_language_description_and_text() -> None:
 
 
 def test_links_are_resolved_against_the_first_base_and_stand_once() -> None:
-    page = parsed("<base href='/root/'><base href='/other/'><a href=a>1</a><a href='a#x'>2</a><a href=a rel=nofollow>3</a>"
+    page = parsed("<base href='/root/'><base href='/other/'><a href=a>1</a><a href='a#x'>2</a>"
+                  "<a href=a rel=nofollow>3</a>"
                   "<a href='b' rel='noopener NoFollow'>4</a><a href=photo.JPG?x=1>5</a><a href=mailto:a@b.test>6</a>"
                   "<a href='javascript:x()'>7</a><a href='http://a.test/dir/page.html'>8</a><area href=c>")
     assert [(link.url, link.nofollow) for link in page.links] == [
@@ -63,7 +64,8 @@ def test_many_paragraphs_without_end_tags_are_no_nesting() -> None:
 def test_deep_nesting_is_cut_and_the_body_is_capped() -> None:
     page = parsed("<div>" * 2_000 + "deep" + "</div>" * 2_000 + "<p>after")
     assert page.text_sample == "after"
-    assert parse(b"<p>one</p>" + b" " * 100 + b"two", "", "http://a.test/", ParseLimits(max_bytes=50)).text_sample == "one"
+    cut = parse(b"<p>one</p>" + b" " * 100 + b"two", "", "http://a.test/", ParseLimits(max_bytes=50))
+    assert cut.text_sample == "one"
 
 
 @pytest.mark.skipif(not FIXTURES.is_dir(), reason="../shared/data/fixtures/readability is not here")

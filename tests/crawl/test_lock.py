@@ -11,7 +11,13 @@ import pytest
 from crawl.errors import UsageError
 from crawl.lock import run_lock
 
-HOLD = "import sys; from crawl.lock import run_lock\nwith run_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
+HOLD = """
+import sys
+from crawl.lock import run_lock
+with run_lock(sys.argv[1]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_a_second_run_is_told_who_holds_the_folder_and_a_killed_one_holds_nothing(tmp_path: pathlib.Path) -> None:

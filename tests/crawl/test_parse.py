@@ -31,7 +31,8 @@ def test_a_page_that_refuses_in_meta_gives_no_words_and_no_candidates() -> None:
     assert (found.page.outcome, found.page.permission, found.page.title) == ("optout_meta", "deny", "")
     assert found.candidates == () and found.page.text_sample == ""
     assert [one.nofollow for one in found.links] == [True]
-    assert parse_page(log(), b"<meta name=otherbot content=noai>" + PAGE, TOKENS, ParseLimits()).page.outcome == "parsed"
+    of_another = parse_page(log(), b"<meta name=otherbot content=noai>" + PAGE, TOKENS, ParseLimits())
+    assert of_another.page.outcome == "parsed"
 
 
 def test_signals_of_the_fetch_are_kept_and_their_nofollow_counts() -> None:

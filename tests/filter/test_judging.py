@@ -50,7 +50,13 @@ def test_an_image_beside_the_main_part_gives_way_to_those_in_it():
     main = judge_candidate(candidate(IMAGE), JudgeConfig())
     aside = judge_candidate(candidate("https://a.example/b.jpg", in_main=False), JudgeConfig())
     head = judge_candidate(candidate("https://a.example/c.jpg", in_main=False, found_in="og:image"), JudgeConfig())
-    assert [row.outcome for row in settle_page([aside, main, head]) if row.image_url == aside.image_url] == [
-        "not_fetched_not_in_main"]
-    assert {row.outcome for row in settle_page([aside, head])} == {"fetch"}
-    assert sum(row.outcome == "fetch" for row in settle_page([head, main, aside])) == 2
+    settled = settle_page([aside, main, head], JudgeConfig())
+    assert [row.image_url for row in settled if row.outcome == "not_fetched_not_in_main"] == [aside.image_url]
+    assert {row.outcome for row in settle_page([aside, head], JudgeConfig())} == {"fetch"}
+    assert sum(row.outcome == "fetch" for row in settle_page([head, main, aside], JudgeConfig())) == 2
+
+
+def test_a_text_under_many_images_of_a_page_is_about_the_page():
+    rows = [judge_candidate(candidate(f"https://a.example/{n}.jpg"), JudgeConfig()) for n in range(4)]
+    assert {row.outcome for row in settle_page(rows[:3], JudgeConfig())} == {"fetch"}
+    assert {row.outcome for row in settle_page(rows, JudgeConfig())} == {"not_fetched_shared_on_page"}

@@ -90,7 +90,8 @@ def test_filter_keeps_the_right_pairs_and_names_the_others(built):
     assert kept == {f"{SITE}/heron.jpg": "A grey heron stands in the shallow water of the lake",
                     f"{SITE}/barn.jpg": "A red barn stands behind the old wooden fence"}
     assert Counter(row.outcome for row in rows_of(built[2], "pairs", Pair)) == {
-        "kept": 2, "near_duplicate": 1, "worse_text": 2, "flat": 1, "not_arrived_http_404": 1, "too_small": 1,
+        "kept": 2, "near_duplicate": 1, "worse_text": 1, "low_score": 1, "flat": 1, "not_arrived_http_404": 1,
+        "too_small": 1,
         "truncated_image": 1, "shared_caption": 4, "placeholder": 8}
     assert Counter(row.outcome for row in rows_of(built[2], "image_outcomes", ImageOutcome)) == {
         "kept": 2, "near_duplicate": 1, "flat": 1, "too_small": 1, "truncated_image": 1, "shared_caption": 4,

@@ -202,10 +202,11 @@ def test_a_table_of_other_samples_is_a_fault(root: str) -> None:
     assert any("not a table of samples" in fault.what for fault in faults_of(root))
 
 
-def test_what_the_builder_writes_has_no_fault(tmp_path: Path) -> None:
-    from shards.build import ShardsConfig, build_shards
-    from shards.order import OrderConfig
-    from shards.patches import PatchesConfig
+def test_what_the_build_command_writes_has_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    import shards.cli
+    from shards.build import ShardsConfig
     from tests.shards.kept import BeamRun, image_bytes, kept
     formats = {0: ("PNG", "png"), 1: ("WEBP", "webp")}
 
@@ -213,8 +214,16 @@ def test_what_the_builder_writes_has_no_fault(tmp_path: Path) -> None:
         fmt, ext = formats.get(number % 9, ("JPEG", "jpg"))
         return image_bytes(number, fmt), ext
 
-    kept(str(tmp_path), 30, make=make)
-    build_shards(str(tmp_path), ShardsConfig(patches=PatchesConfig(num_classes=4, codebook_images=8),
-                                             order=OrderConfig(max_samples=8)), BeamRun())
-    assert {shard.ext for shard in load_shards(str(tmp_path)).shards} == {"jpg", "png", "webp"}
-    assert faults_of(str(tmp_path)) == []
+    out = str(tmp_path)
+    kept(out, 30, make=make)
+    parser = argparse.ArgumentParser(prog="imagebert")
+    shards.cli.register(parser.add_subparsers())
+    args = parser.parse_args(["shards", "build", "--out", out, "--set", "patches.num_classes=4", "--set",
+                              "patches.codebook_images=8", "--set", "order.max_samples=8", "--json"])
+    args.run, args.config = BeamRun(), argparse.Namespace(shards=ShardsConfig())       # as imagebert.py sets them
+    assert args.command(args) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {shard.ext for shard in load_shards(out).shards} == {"jpg", "png", "webp"}
+    assert told["shards"] == len(load_shards(out).shards) and sum(told["samples"].values()) == 30
+    assert told["report"] == told["directory"] + "/report.html" and os.path.getsize(told["report"]) > 10_000
+    assert faults_of(out) == []

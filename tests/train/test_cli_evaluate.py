@@ -7,10 +7,12 @@ import os
 import pytest
 
 from crawl.errors import UsageError
+from crawl.lock import run_lock
 from tests.train import made_shards
 from tests.train.photographs import make_folder
 from train import cli_evaluate
 from train.loop import train
+from train.scratch import scratch_checkpoint
 
 FLICKR = os.path.join(os.path.dirname(__file__), "../../../shared/data/captions/flickr8k")
 SENTENCE = "photographs without pre-trained weights are not expected to teach retrieval"
@@ -70,6 +72,14 @@ def test_bad_usage_is_one_clear_line_and_leaves_nothing(tmp_path, words, message
     with pytest.raises(UsageError, match=message) as raised:
         _run(*[word.format(**places) for word in words])
     assert "\n" not in str(raised.value) and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("words", [["finetune", "--from-scratch"], ["evaluate", "--checkpoint", "{tuned}"]])
+def test_a_folder_in_use_is_refused(tmp_path, words):
+    photos, tuned, busy = make_folder(tmp_path / "photos"), tmp_path / "tuned", tmp_path / "busy"
+    scratch_checkpoint(photos, str(tuned))
+    with run_lock(str(busy)), pytest.raises(UsageError, match="in use by another run"):
+        _run(*[word.format(tuned=tuned) for word in words], "--data", photos, "--out", busy)
 
 
 @pytest.mark.parametrize("command", ["finetune", "evaluate"])

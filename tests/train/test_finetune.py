@@ -9,9 +9,10 @@ import torch
 from tests.train import synthetic
 from train import finetune
 from train.finetune import FinetuneConfig, finetune_model, loss_of, pairs_of, recall_sum
+from train.items import shuffled_regions
 from train.recall import recall_at_k
 from train.schedule import OptimizerConfig
-from train.scoring import CrossScorer
+from train.scoring import CrossScorer, contrastive_scores
 
 QUICK = OptimizerConfig(learning_rate=3e-3, warmup=0.05)
 
@@ -74,8 +75,18 @@ def test_learns_32_pairs_by_heart(loss, at_least):
     scorer = CrossScorer(model, collection, synthetic.SPECIAL)
     found = recall_at_k(scorer.rows(0, 32), scorer.image_of_caption, [1])
     assert min(found.values()) >= at_least, found
+    control = CrossScorer(model, shuffled_regions(collection), synthetic.SPECIAL)
+    assert max(recall_at_k(control.rows(0, 32), control.image_of_caption, [1]).values()) <= 4 / 32
     # The hardest negative alone is slow from random weights: it must only be on its way.
     assert max(epoch.recall_sum for epoch in epochs) > 1.5 and epochs[-1].loss < epochs[0].loss
+
+
+def test_aligning_first_teaches_the_contrastive_vectors():
+    collection, model = synthetic.collection(16, seed=3), synthetic.model()
+    config = FinetuneConfig(align_epochs=150, epochs=1, batch=16, optimizer=QUICK)
+    finetune_model(model, collection, collection, synthetic.SPECIAL, config)
+    cosines = contrastive_scores(model, collection, synthetic.SPECIAL)
+    assert min(recall_at_k(cosines, np.arange(16), [1]).values()) >= 0.5
 
 
 def test_keeps_the_best_validated_epoch_and_repeats_exactly():

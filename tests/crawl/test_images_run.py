@@ -1,0 +1,138 @@
+"""The stage `images`: every URL asked for is answered once, and nothing is downloaded twice."""
+from __future__ import annotations
+
+import dataclasses
+import io
+import pathlib
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image as Pillow
+
+from crawl import storage, tables, urls
+from crawl.errors import UsageError
+from crawl.images_run import ImagesConfig, fetch_images
+from crawl.known_images import may_carry, only_answer
+from crawl.records import Image, ImageFetch
+from crawl.stages import Manifest, Stage, current, read_manifest
+from tests.crawl.loopback import Web, quick, serving
+from tests.crawl.running import run
+
+CONFIG = ImagesConfig(fetch=quick(retries=0), shards=2, buckets=2)
+
+
+def picture(shade: int) -> bytes:
+    buffer = io.BytesIO()
+    Pillow.new("RGB", (64, 48), (shade, 10, 20)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with serving() as server:
+        for number in range(6):
+            server.on(f"http://h{number % 3}.test/{number}.png", body=picture(number),
+                      headers={"Content-Type": "image/png"})
+        server.on("http://h0.test/gone.png", status=404)
+        server.on("http://h1.test/busy.png", status=503)
+        server.on("http://h2.test/text.png", body=b"not a picture", headers={"Content-Type": "image/png"})
+        server.on("http://h2.test/no.png", body=picture(99), headers={"Content-Type": "image/png",
+                                                                      "X-Robots-Tag": "noimageai"})
+        yield server
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    threshold: int
+
+
+def judged(out: str, wanted: list[str], threshold: int) -> Manifest:
+    """A judge stage that asks for these URLs."""
+    stage = Stage.open(out, "judge", 1, Judging(threshold), {})
+    done = stage.finished()
+    if done is not None:
+        return done
+    rows = [ImageFetch(urls.url_key(url), url) for url in wanted]
+    entry = tables.write_table(stage.directory, "fetch.parquet", ImageFetch, sorted(rows, key=lambda row: row.url_key))
+    return stage.commit({"fetch": [entry]}, [])
+
+
+def images(manifest: Manifest) -> dict[str, Image]:
+    found = [row for path in manifest.paths("images") for row in tables.read_table(path, Image)]
+    assert len(found) == len({row.url_key for row in found})
+    return {row.url: row for row in found}
+
+
+FIRST = [f"http://h{number % 3}.test/{number}.png" for number in range(4)] + [
+    "http://h0.test/gone.png", "http://h1.test/busy.png", "http://h2.test/text.png", "http://h2.test/no.png"]
+
+
+def test_every_url_is_answered_and_a_changed_judge_downloads_only_what_is_new(web: Web, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path)
+    judged(out, FIRST, 1)
+    first = fetch_images(out, CONFIG, web.network(), run)
+    found = images(first)
+    assert set(found) == set(FIRST)
+    assert {url: row.outcome for url, row in found.items() if row.outcome != "ok"} == {
+        "http://h0.test/gone.png": "http_404", "http://h1.test/busy.png": "http_503",
+        "http://h2.test/text.png": "not_an_image", "http://h2.test/no.png": "optout_header"}
+    for number in range(4):
+        row = found[FIRST[number]]
+        assert storage.read_range(storage.join(out, row.part), row.offset, row.length) == picture(number)
+        assert (row.format, row.width, row.height) == ("png", 64, 48)
+    assert found["http://h2.test/no.png"].part == ""
+    assert first.funnel[0].adds_up() and first.funnel[0].rows_in == len(FIRST)
+
+    asked = len(web.log)
+    assert fetch_images(out, CONFIG, web.network(), run) == first
+    assert len(web.log) == asked
+
+    web.log.clear()
+    second_wanted = [FIRST[0], *FIRST[2:], "http://h1.test/4.png", "http://h2.test/5.png"]
+    judged(out, second_wanted, 2)
+    second = fetch_images(out, CONFIG, web.network(), run)
+    assert sorted(web.asked()) == ["/4.png", "/5.png", "/busy.png", "/no.png"]
+    assert second.inputs["known"] == first.digest and set(images(second)) == set(second_wanted)
+    carried = images(second)[FIRST[0]]
+    assert carried == found[FIRST[0]] and carried.part.startswith(first.folder)
+
+    web.log.clear()
+    assert fetch_images(out, CONFIG, web.network(), run) == second
+    judged(out, FIRST, 1)
+    assert fetch_images(out, CONFIG, web.network(), run) == first
+    assert web.log == [] and current(out)["images"] == first.folder
+
+
+def test_a_half_finished_run_keeps_what_it_knew_and_refuses_another_config(web: Web, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path)
+    judged(out, FIRST[:2], 1)
+    first = fetch_images(out, CONFIG, web.network(), run)
+    judged(out, FIRST[:3], 2)
+
+    def stops(name: str, build: object) -> None:
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fetch_images(out, CONFIG, web.network(), stops)
+    other = dataclasses.replace(CONFIG, order_seed=7)
+    with pytest.raises(UsageError, match="order_seed"):
+        fetch_images(out, other, web.network(), run)
+    second = fetch_images(out, CONFIG, web.network(), run)
+    assert second.inputs["known"] == first.digest
+    assert read_manifest(out, second.folder) == second
+
+
+def test_what_may_be_carried_over() -> None:
+    row = Image("k", "u", "ok", 200, "u", "", (), "unknown", "png", 1, 1, 1, "s", "p", 0, 1)
+    outcomes = {"ok": True, "http_404": True, "not_an_image": True, "too_large": True, "http_503": False,
+                "timeout_total": False, "deferred_budget": False, "robots_denied": False, "optout_header": False,
+                "blocked_address": False}
+    assert {name: may_carry(dataclasses.replace(row, outcome=name)) for name in outcomes} == outcomes
+    with pytest.raises(AssertionError, match="answered 2 times"):
+        only_answer("k", [ImageFetch("k", "u")], [row, row])
+    with pytest.raises(AssertionError, match="answered 0 times"):
+        only_answer("k", [ImageFetch("k", "u")], [])
+
+
+def test_without_a_judge_the_way_out_is_named(web: Web, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match="judge"):
+        fetch_images(str(tmp_path), CONFIG, web.network(), run)
