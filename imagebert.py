@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from crawl import storage
+from crawl import progress, storage
 from crawl.config import as_dict, override
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
@@ -62,10 +62,12 @@ def lait() -> DatasetConfig:
 def demo() -> DatasetConfig:
     """Returns the settings for the synthetic web on loopback: short deadlines, a fifth of the captions held out."""
     base = lait()
-    fetch = dataclasses.replace(base.crawl.fetch, page_timeout_s=6.0, image_timeout_s=6.0, robots_timeout_s=6.0,
-                                connect_timeout_s=3.0, slow_after_s=4)
+    fetch = dataclasses.replace(base.crawl.fetch, page_timeout_s=4.0, image_timeout_s=4.0, robots_timeout_s=4.0,
+                                connect_timeout_s=2.0, slow_after_s=3, retries=1)
+    # The web is small and its faults are known: one round of tries, and not many pages of its endless calendar.
+    frontier = dataclasses.replace(base.crawl.frontier, retries=0, max_calendar_pages=6)
     return dataclasses.replace(
-        base, crawl=dataclasses.replace(base.crawl, fetch=fetch), images=dataclasses.replace(base.images, fetch=fetch),
+        base, crawl=dataclasses.replace(base.crawl, fetch=fetch, frontier=frontier), images=dataclasses.replace(base.images, fetch=fetch),
         filter=dataclasses.replace(base.filter, aggregate=dataclasses.replace(base.filter.aggregate, test_share=0.2)))
 
 
@@ -129,16 +131,32 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
 @contextlib.contextmanager
 def shown(name: str) -> Iterator[None]:
     """Shows a running job and its elapsed time on standard error; one plain line where that is no terminal."""
+    import rich.columns
     import rich.console
     import rich.progress
+    import rich.progress_bar
 
     console = rich.console.Console(stderr=True)
     if not console.is_terminal:
         print(name, file=sys.stderr, flush=True)
-    bar = rich.progress.Progress(rich.progress.SpinnerColumn(), "{task.description}", rich.progress.TimeElapsedColumn(),
-                                 console=console, transient=True, disable=not console.is_terminal)
+    class Step(rich.progress.ProgressColumn):
+        """How far the present step of the job is."""
+
+        def render(self, task: rich.progress.Task) -> Any:
+            now = progress.current()
+            if now is None:
+                return ""
+            step, done, total = now
+            counted = f"{done:,} of {total:,} {step}" if total else f"{done:,} {step}"
+            bar = rich.progress_bar.ProgressBar(total or None, done, width=30, pulse=not total)
+            return rich.columns.Columns([bar, counted])
+
+    progress.clear()
+    bar = rich.progress.Progress(rich.progress.SpinnerColumn(), "{task.description}", Step(),
+                                 rich.progress.TimeElapsedColumn(), console=console, transient=True,
+                                 disable=not console.is_terminal)
     with bar:
-        bar.add_task(name)
+        bar.add_task(name, total=None)
         yield
 
 
@@ -323,10 +341,9 @@ def _synthetic_web(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 
 def measure_yardstick(out: str, images: int, seed: int, profile: str = "first") -> Any:
     """Returns precision and recall of a finished build against the synthetic web's truth (demo/yardstick.py)."""
-    from demo.yardstick import measure
-
     from crawl.tables import read_table
     from demo.web import SyntheticWeb, WebConfig
+    from demo.yardstick import measure
     from filter.records import Best
 
     kept = ((best.image_url, best.other_urls, best.caption)

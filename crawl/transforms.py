@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from crawl import storage
+from crawl import progress, storage
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.frontier import (
     DUE,
@@ -159,7 +160,8 @@ class FetchShards(beam.PTransform):
     def _fetch(self, shard: int) -> Iterator[Part]:
         path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
-                               known_hosts=self.known_hosts)
+                               known_hosts=self.known_hosts,
+                               progress=functools.partial(progress.report, f"{self.kind}s fetched"))
 
 
 @dataclasses.dataclass

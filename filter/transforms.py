@@ -8,7 +8,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from crawl import storage
+from crawl import progress, storage
 from crawl.records import Candidate, Image, ImageFetch
 from crawl.tables import stable_hash
 from filter import near_duplicates
@@ -92,6 +92,7 @@ def _chunks(part: str, rows: Iterable[Image]) -> Iterator[list[Image]]:
 
 def _measure(chunk: list[Image], out: str, max_pixels: int) -> Iterator[ImageFacts]:
     for row, data in read_images(storage.join(out, chunk[0].part), chunk):
+        progress.add("images decoded", 1)
         intact = hashlib.sha256(data).hexdigest() == row.sha256
         yield image_facts(row, data, max_pixels) if intact else no_facts(row, "bytes_differ")
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from crawl import stages, storage
+from crawl import progress, stages, storage
 from crawl.config import as_dict, digest
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
 from crawl.tables import FileEntry, read_table
@@ -158,6 +158,7 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
                 else:
                     rows.append(RegionAddress(best.key, EXTRACTED, "", part.append(packed), len(packed),
                                               hashlib.sha256(packed).hexdigest(), config.num_regions))
+                progress.add("images cut into regions", 1)
         entry = part.commit(lambda sha256: f"{stem}-{sha256[:12]}.bin")
     # Replaced, not committed: a bucket that is done again may have made another part.
     storage.replace_bytes(storage.join(directory, stem + ".part.json"), encode_entry(entry))

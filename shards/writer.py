@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from crawl import storage
+from crawl import progress, storage
 from crawl.errors import UsageError
 from crawl.tables import FileEntry, encode_table
 from shards.addresses import read_addresses
@@ -90,6 +90,7 @@ def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed],
         (tar_entry, regions_entry, index_entry, table_entry),
         captions_cut=sum(row.num_cut > 0 for row in rows))
     commit_small(directory, f"{stem}.json", json.dumps(dataclasses.asdict(written), sort_keys=True).encode())
+    progress.add("samples written", len(listed))
     return written
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.imagebert import ImageBert
+from model.imagebert import Block, ImageBert
 from model.losses import contrastive_loss
 from train.data import token_hash
 from train.items import Collection
@@ -48,6 +48,7 @@ class FinetuneConfig:
     validate_epochs: int = 1       # between two validations
     validation_images: int = 100
     validation_captions: int = 1   # of each image
+    dropout: float | None = None   # of the whole network while it is tuned; None keeps the model's own
     regions: int = 100             # the most confident ones of an image
     seed: int = 1
 
@@ -58,6 +59,8 @@ class FinetuneConfig:
                             ("validation_images", 2), ("validation_captions", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
         if self.align_epochs < 0:
             raise ValueError(f"align_epochs is {self.align_epochs}; it must be 0 or more")
         if self.margin < 0:
@@ -91,6 +94,8 @@ def finetune_model(model: ImageBert, train: Collection, validation: Collection, 
     """
     probe = first_captions(validation.take(range(min(len(validation), config.validation_images))),
                            config.validation_captions)
+    if config.dropout is not None:
+        _set_dropout(model, config.dropout)
     best_sum, best_weights = -1.0, _copied(model)
     epochs: list[Epoch] = []
     for stage, count in ((_ALIGN, config.align_epochs), (_TUNE, config.epochs)):
@@ -218,6 +223,14 @@ def _batches_of(count: int, config: FinetuneConfig) -> list[tuple[int, int]]:
     if len(starts) > 1 and count - starts[-1] < 2:
         starts.pop()
     return list(zip(starts, [*starts[1:], count], strict=True))
+
+
+def _set_dropout(model: ImageBert, share: float) -> None:
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        elif isinstance(module, Block):
+            module.attention_dropout = share
 
 
 def _copied(model: ImageBert) -> dict[str, Tensor]:

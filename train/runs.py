@@ -17,7 +17,7 @@ def demo(facts: DataFacts) -> TrainConfig:
         model=sizes.demo(facts.vocab_size, facts.feature_dim, facts.num_classes),
         # With the four losses alone ITM stays at 0.69 for about 100,000 sequences; aligned first, it falls at once.
         align=StageConfig(samples=57_600, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, contrastive=1)),
-        pretrain=StageConfig(samples=120_000, optimizer=optimizer, weights=LossWeights(contrastive=1)),
+        pretrain=StageConfig(samples=144_000, optimizer=optimizer, weights=LossWeights(contrastive=1)),
         regions=16, compute_threads=1)      # two threads gave nothing at this width
 
 

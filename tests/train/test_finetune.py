@@ -66,19 +66,20 @@ def test_every_caption_of_an_image_is_drawn_in_time():
     assert drawn == {tuple(words) for words in collection.captions[1]}
 
 
-@pytest.mark.parametrize("loss, at_least", [("binary", 0.9), ("multiclass", 0.9), ("triplet", 0.0)])
-def test_learns_32_pairs_by_heart(loss, at_least):
+@pytest.mark.parametrize("loss, at_least, epochs", [("binary", 0.9, 140), ("multiclass", 0.9, 60),
+                                                    ("triplet", 0.0, 60)])
+def test_learns_32_pairs_by_heart(loss, at_least, epochs):
     collection = synthetic.collection(32, seed=3)
     model = synthetic.model()
-    config = FinetuneConfig(loss=loss, negatives=10, epochs=160, batch=32, optimizer=QUICK, validate_epochs=40)
-    epochs = finetune_model(model, collection, collection, synthetic.SPECIAL, config)
+    config = FinetuneConfig(loss=loss, negatives=8, epochs=epochs, batch=32, optimizer=QUICK, validate_epochs=20)
+    run = finetune_model(model, collection, collection, synthetic.SPECIAL, config)
     scorer = CrossScorer(model, collection, synthetic.SPECIAL)
     found = recall_at_k(scorer.rows(0, 32), scorer.image_of_caption, [1])
     assert min(found.values()) >= at_least, found
     control = CrossScorer(model, shuffled_regions(collection), synthetic.SPECIAL)
     assert max(recall_at_k(control.rows(0, 32), control.image_of_caption, [1]).values()) <= 4 / 32
     # The hardest negative alone is slow from random weights: it must only be on its way.
-    assert max(epoch.recall_sum for epoch in epochs) > 1.5 and epochs[-1].loss < epochs[0].loss
+    assert max(epoch.recall_sum for epoch in run) > 1.3 and run[-1].loss < run[0].loss
 
 
 def test_aligning_first_teaches_the_contrastive_vectors():
