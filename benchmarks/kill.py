@@ -2,10 +2,10 @@
 
     python -m benchmarks.kill [--points 20] [--images 200] [--stages crawl,images,...]
 
-For each stage: the build up to the stage before it is copied, the stage is started in a process group of its own, killed
-after a random share of its usual duration, and run again to its end, then the build is finished.  Checked: the sha256 of
-every shard equals the undisturbed run's; no URL whose bytes were committed before the kill is asked for again.  Printed:
-the points, and what was repeated.
+For each stage: the build up to the stage before it is copied, the stage is started in a process group of its own,
+killed after a random share of its usual duration, and run again to its end, then the build is finished.  Checked: the
+sha256 of every shard equals the undisturbed run's; no URL whose outcome was committed before the kill is asked for
+again.  Printed: the points, and what was repeated.
 """
 from __future__ import annotations
 

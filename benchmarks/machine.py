@@ -32,5 +32,6 @@ def write_result(name: str, command: str, result: dict[str, Any]) -> pathlib.Pat
     """Writes `results/NAME.json` with the machine and the command that repeats it; returns the path."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"command": command, "machine": describe()} | result, indent=1, ensure_ascii=False) + "\n")
+    value = {"command": command, "machine": describe()} | result
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
     return path

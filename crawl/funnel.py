@@ -11,6 +11,7 @@ import rich.table
 from crawl.stages import Funnel
 
 _REASONS_SHOWN = 6
+_WIDTH = 140                       # where standard output is no terminal
 
 
 def print_funnel(funnel: Iterable[Funnel], notes: Iterable[str] = ()) -> None:
@@ -21,6 +22,8 @@ def print_funnel(funnel: Iterable[Funnel], notes: Iterable[str] = ()) -> None:
     for line in funnel:
         table.add_row(line.stage, line.unit, f"{line.rows_in:,}", rich.markup.escape(outcomes_text(line)))
     console = rich.console.Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     console.print(table)
     for note in notes:
         console.print(f"! {note}", markup=False, highlight=False)

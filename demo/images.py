@@ -90,7 +90,7 @@ def _text_screenshot(rng: random.Random) -> Image.Image:
     image = Image.new("RGB", (400, 420), (255, 255, 255))
     pen = ImageDraw.Draw(image)
     pen.rectangle((0, 0, 400, 34), fill=_tone(rng, 200, 235))
-    words = paragraph(rng, 12).split()
+    words = paragraph(rng, 12, "first").split()
     for line in range(19):
         pen.text((14, 8 + line * 21), " ".join(words[line * 6:line * 6 + 6]), (20, 20, 20), _font(15))
     return image
@@ -99,7 +99,7 @@ def _text_screenshot(rng: random.Random) -> Image.Image:
 def _meme(rng: random.Random) -> Image.Image:
     image = Image.new("RGB", (400, 400), _tone(rng, 30, 200))
     pen = ImageDraw.Draw(image)
-    words = paragraph(rng, 1).upper().split()
+    words = paragraph(rng, 1, "second").upper().split()
     for line in range(5):
         pen.text((16, 14 + line * 78), " ".join(words[line * 2:line * 2 + 2]), (255, 255, 255), _font(40),
                  stroke_width=2, stroke_fill=(0, 0, 0))

@@ -46,8 +46,8 @@ def front_page(web: SyntheticWeb, host: int) -> Html:
         links += [(path, path.strip("/")) for path in HAZARD_PAGES]
     neighbour = web.plain_hosts[(host + 5) % len(web.plain_hosts)]
     links.append((web.origin(neighbour) + "/", "A friend's site"))
-    content = f"<p>{escape(paragraph(rng, 3))}</p>{_link_list(links)}"
-    return _page(web, host, "front", title(rng), content, rng, "")
+    content = f"<p>{escape(paragraph(rng, 3, web.config.profile))}</p>{_link_list(links)}"
+    return _page(web, host, "front", title(rng, web.config.profile), content, rng, "")
 
 
 # What the front page of the host with the role "hazards" links to; demo/answers.py says how each ends.
@@ -98,13 +98,13 @@ def article_page(web: SyntheticWeb, article: Article) -> Html:
             caption = web.scene(number).captions[0]
             head += (f'<meta property="og:image" content="{escape(web.shown_url(slot))}">'
                      f'<meta property="og:description" content="{escape(caption)}">')
-            texts = Texts(alt=file_name(rng))
+            texts = Texts(alt=file_name(rng, web.config.profile))
         blocks.append(card(image_html(web, slot, texts, refer), texts))
         if rng.random() < 0.35:
-            blocks.append(f"<p>{escape(_prose(rng, article, 2))}</p>")
+            blocks.append(f"<p>{escape(_prose(web, rng, article, 2))}</p>")
     name = _article_title(web, article)
     links = [(web.article(host, (article.number + 1) % web.articles_of[host]).path, "Next"), ("/", "Home")]
-    content = f"<p>{escape(_prose(rng, article, 3))}</p>{''.join(blocks)}{_link_list(links)}"
+    content = f"<p>{escape(_prose(web, rng, article, 3))}</p>{''.join(blocks)}{_link_list(links)}"
     charset = (language.charset, language.declared) if language else rng.choice(_CHARSETS)
     return _page(web, host, f"a{article.number}", name, content, rng, head, base, charset,
                  language.code if language else "en")
@@ -119,7 +119,8 @@ def calendar_page(web: SyntheticWeb, host: int, year: int, month: int) -> Html:
 def plain_page(web: SyntheticWeb, host: int, name: str) -> Html:
     """Returns a page with a title and prose but no pictures of its own."""
     rng = dice(web.config.seed, "plain", host, name)
-    return _page(web, host, name, title(rng), f"<p>{escape(paragraph(rng, 4))}</p>", rng, "")
+    profile = web.config.profile
+    return _page(web, host, name, title(rng, profile), f"<p>{escape(paragraph(rng, 4, profile))}</p>", rng, "")
 
 
 def _shared_image(web: SyntheticWeb, article: Article) -> int | None:
@@ -129,15 +130,15 @@ def _shared_image(web: SyntheticWeb, article: Article) -> int | None:
     return next((number for number in article.images if web.slot(number).kind.name == "keep"), None)
 
 
-def _prose(rng: random.Random, article: Article, sentences: int) -> str:
+def _prose(web: SyntheticWeb, rng: random.Random, article: Article, sentences: int) -> str:
     name = article.kind.name
-    return foreign_paragraph(rng, name) if name in LANGUAGES else paragraph(rng, sentences)
+    return foreign_paragraph(rng, name) if name in LANGUAGES else paragraph(rng, sentences, web.config.profile)
 
 
 def _article_title(web: SyntheticWeb, article: Article) -> str:
     if article.kind.name in LANGUAGES:
         return f"{LANGUAGES[article.kind.name].title} {article.number + 1}"
-    return title(dice(web.config.seed, "title", article.host, article.number))
+    return title(dice(web.config.seed, "title", article.host, article.number), web.config.profile)
 
 
 def _listing_path(web: SyntheticWeb, topic: int, part: int) -> str:

@@ -1,12 +1,14 @@
 """Serves a synthetic web on loopback: HTTP and TLS, keep-alive, one thread a connection, drawing in other processes."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import http.client
 import json
 import multiprocessing
 import socket
 import ssl
+import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -43,19 +45,24 @@ class WebServer:
                  access_log: Path | None = None, slow_s: float = SLOW_S) -> None:
         self.web = web
         self.slow_s = slow_s
+        self.closing = False
         self.log: list[Access] = []
         self._lock = threading.Lock()
         self._tries: dict[tuple[str, str], int] = {}
         self._refused_at: dict[tuple[str, str], float] = {}
-        self._log_file: IO[str] | None = access_log.open("a", encoding="utf-8") if access_log else None
+        self._log_file: IO[str] | None = None
+        self._leaves: dict[str, ssl.SSLContext] = {}
+        self._authority = trustme.CA()
+        with contextlib.ExitStack() as opened:         # closes what was opened if the rest cannot be
+            if access_log:
+                self._log_file = opened.enter_context(access_log.open("a", encoding="utf-8"))
+            self.ca_file = opened.enter_context(TemporaryDirectory(prefix="synthetic-web-")) + "/ca.pem"
+            self._authority.cert_pem.write_to_path(self.ca_file)
+            self._listeners = [opened.enter_context(_Listener(self, port, None)),
+                               opened.enter_context(_Listener(self, tls_port, self._server_context()))]
+            self._opened = opened.pop_all()
         # Spawned, because forking a process that has threads may hang the child.
         self._pool = ProcessPoolExecutor(pool, multiprocessing.get_context("spawn")) if pool else None
-        self._folder = TemporaryDirectory(prefix="synthetic-web-")
-        self._authority = trustme.CA()
-        self.ca_file = str(Path(self._folder.name) / "ca.pem")
-        self._authority.cert_pem.write_to_path(self.ca_file)
-        self._leaves: dict[str, ssl.SSLContext] = {}
-        self._listeners = [_Listener(self, port, None), _Listener(self, tls_port, self._server_context())]
         self.http_port, self.https_port = (int(listener.server_address[1]) for listener in self._listeners)
         self._threads = [threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
                          for listener in self._listeners]
@@ -85,15 +92,13 @@ class WebServer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
+        self.closing = True
         for listener in self._listeners:
             listener.shutdown()
-            listener.server_close()
             listener.drop_connections()
         if self._pool:
             self._pool.shutdown(wait=True, cancel_futures=True)
-        if self._log_file:
-            self._log_file.close()
-        self._folder.cleanup()
+        self._opened.close()
 
     def reply(self, secure: bool, host: str, target: str) -> Answer:
         """Returns the answer to one request and writes it to the log."""
@@ -176,9 +181,8 @@ class _Listener(ThreadingHTTPServer):
                 connection.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of clients that go away; anything else is a bug and is printed."""
-        import sys
-        if not isinstance(sys.exception(), (OSError, ValueError)):
+        """Says nothing of clients that go away or of a server that closes; anything else is a bug and is printed."""
+        if not (self.owner.closing or isinstance(sys.exception(), OSError)):
             super().handle_error(request, client_address)
 
 

@@ -9,6 +9,7 @@ from demo.plan import Slot
 from demo.scenes import draw_scene
 from demo.web import SyntheticWeb
 from demo.words import (
+    WORDS,
     banner_text,
     date_text,
     dice,
@@ -49,22 +50,23 @@ def texts_of(web: SyntheticWeb, slot: Slot, page_kind: str) -> Texts:
     if distractor is not None:
         return Texts(figcaption=distractor) if distractor and rng.random() < 0.15 else Texts(alt=distractor)
     captions = web.scene(slot.number).captions
-    return _captioned(rng, captions, rng.choices(_PLACES, _WEIGHTS[profile])[0], web.hosts[slot.host])
+    return _captioned(rng, captions, rng.choices(_PLACES, _WEIGHTS[profile])[0], web.hosts[slot.host], profile)
 
 
 def _distractor_text(web: SyntheticWeb, slot: Slot, rng: random.Random) -> str | None:
     """Returns the one text of an image that is not captioned truthfully, None for all others."""
-    kind = slot.kind.name
+    kind, profile = slot.kind.name, web.config.profile
     if kind == "duplicate":
         assert slot.scene_id is not None
-        return worse_caption(rng, web.scene(slot.scene_id).captions)
+        return worse_caption(rng, web.scene(slot.scene_id).captions, profile)
     if kind == "shared_caption":
         groups = max(1, web.images.counts[kind] // SHARED_GROUP)
-        return _written(dice(web.config.seed, "shared", slot.member % groups), shared_caption(slot.member % groups))
+        group = slot.member % groups
+        return _written(dice(web.config.seed, "shared", group), shared_caption(group, profile))
     if kind == "alt_foreign":
         return foreign_caption(web.scene(slot.number), rng.choice(tuple(LANGUAGES)))
     if kind in ("placeholder", "mismatched"):
-        other = draw_scene(web.config.seed, _NEVER_DRAWN + slot.number, web.config.profile)
+        other = draw_scene(web.config.seed, _NEVER_DRAWN + slot.number, profile)
         return _written(rng, other.captions[0])
     if kind == "flat_logo":
         return f"{web.hosts[slot.host]} logo"
@@ -74,20 +76,19 @@ def _distractor_text(web: SyntheticWeb, slot: Slot, rng: random.Random) -> str |
         return ""
     writers = {"alt_file_name": file_name, "alt_spam": spam, "alt_date": date_text, "banner": banner_text,
                "text_screenshot": screenshot_text, "meme": screenshot_text}
-    return writers[kind](rng) if kind in writers else None
+    return writers[kind](rng, profile) if kind in writers else None
 
 
-def _captioned(rng: random.Random, captions: tuple[str, ...], place: str, site: str) -> Texts:
+def _captioned(rng: random.Random, captions: tuple[str, ...], place: str, site: str, profile: str) -> Texts:
     """Returns texts with a true caption at that place; the alt text is worthless where the caption stands elsewhere."""
     caption = _written(rng, captions[0])
-    poor = rng.choice(("", "", file_name(rng), "photo", "picture"))
+    poor = rng.choice(("", "", file_name(rng, profile), "photo", "picture"))
     if place == "alt":
         return Texts(alt=caption)
     if place == "both":
         return Texts(alt=caption, figcaption=_written(rng, captions[1]))
     if place == "decorated":
-        return Texts(alt=rng.choice(("{} - " + site, "Photo: {}", "{} (photo by J. Miller)", "{} | " + site)).format(
-            captions[0]))
+        return Texts(alt=rng.choice(WORDS[profile].decorated).format(caption=captions[0], site=site))
     if place == "figcaption":
         return Texts(alt=poor, figcaption=caption)
     if place == "heading":

@@ -21,6 +21,7 @@ from filter.noise import (
     MENU_WORDS,
     PHONE,
     SPAM,
+    SPAM_PHRASE,
     URL,
     WHOLE_FILE_NAME,
 )
@@ -58,7 +59,8 @@ _BRACKET_NOTE = re.compile(r"\[[^\[\]]{0,40}\]")
 _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
-_SITE_SUFFIX = re.compile(r"\s+[|»•]\s+[^|»•]{1,60}$")
+_SITE_SUFFIX = re.compile(r"\s+(?:[|»•]\s+[^|»•]{1,60}|[-–—:]\s+(?:[\w\-]+\.)+[a-z]{2,10})$")
+_WINDOW = 300                      # characters: a shorter text is a block of its own, a longer one may be cut at both ends
 # A sentence that only its predecessor explains.
 _LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|Their|He|His|She|Her|These|Those)\b")
 # A program cut it in mid-sentence.
@@ -88,7 +90,7 @@ def clean_caption(text: str) -> str:
     text = _SITE_SUFFIX.sub("", _BRACKET_NOTE.sub(" ", text))
     text = _EMPTY_BRACKETS.sub(" ", _REPEATED_MARK.sub(r"\1", text))
     text = _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split())).strip(_EDGES)
-    return _unshout(_unquote(text))
+    return _unshout(_unquote(text.lstrip("!?. ")))
 
 
 def _is_noise(character: str) -> bool:
@@ -133,24 +135,29 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
         return "", "personal_data"
     if source not in _RUNNING_TEXT and _CUT_OFF.search(raw):
         return clean_caption(raw), "cut_off"
+    if SPAM_PHRASE.search(raw):
+        return "", "spam_words"
     text = clean_caption(raw)
     if not text:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"
     if source in _RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
-        choice = [piece for place, piece in enumerate(sentences(text))
-                  if _is_whole(piece) and not (place and _LEANS_BACK.match(piece))
-                  and reject_caption(piece, rules) is None]
+        choice = [piece for piece in _whole_sentences(text) if reject_caption(piece, rules) is None]
         if choice:
             return choice[0], ""
-        if source in _RUNNING_TEXT:
+        if len(text) >= _WINDOW:
             return text, reject_caption(text, rules) or "no_whole_sentence"
     return text, reject_caption(text, rules) or ""
 
 
-def _is_whole(sentence: str) -> bool:
-    """A window cuts its first and last sentence: these begin small, end without a mark or leave brackets open."""
-    return (not sentence[0].islower() and sentence.rstrip("\"')]")[-1:] in ".!?" and sentence.count('"') % 2 == 0
-            and sentence.count("(") == sentence.count(")"))
+def _whole_sentences(text: str) -> list[str]:
+    """The sentences that stand alone: a long text was a window, which cuts its first and its last sentence."""
+    found = sentences(text)
+    if len(text) >= _WINDOW and found[0][0].islower():
+        del found[0]
+    if len(text) >= _WINDOW and found and found[-1].rstrip("\"')]")[-1:] not in (".", "!", "?"):
+        del found[-1]
+    return [piece for place, piece in enumerate(found) if not (place and _LEANS_BACK.match(piece))
+            and piece.count('"') % 2 == 0 and piece.count("(") == piece.count(")")]
 
 
 def words_of(text: str) -> list[str]:

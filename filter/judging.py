@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from crawl.records import Candidate
 from filter.captions import CaptionRules, normalise_caption, read_caption
@@ -14,8 +14,7 @@ FETCH = "fetch"
 # Strongest first: the first text's reason names the row's outcome when none survives, and it breaks ties of scores.
 SOURCES = ("figcaption", "alt", "table", "title", "aria_label", "og_description", "surrounding", "heading",
            "page_title")
-# Said of the picture itself; the others are near it.  alt="" says that the picture is decoration.
-_OWN_SOURCES = ("figcaption", "alt", "title", "aria_label")
+_PAGE_SOURCES = ("og_description", "page_title")     # said of the page; alt="" says that the picture is decoration
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,24 +78,26 @@ def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...]) -> str | 
         return captions[0].reason
     decorative = candidate.alt_present and not any(text.source == "alt" and text.text.strip()
                                                    for text in candidate.texts)
-    if decorative and not any(caption.source in _OWN_SOURCES for caption in passed):
+    if decorative and all(caption.source in _PAGE_SOURCES for caption in passed):
         return "decorative"
     return None
 
 
 def _refuse_shared(rows: Sequence[Judged], most: int) -> list[Judged]:
-    images: dict[str, set[str]] = {}
+    """A heading stays with the first image below it; any other text under many images goes from all of them."""
+    images: dict[str, dict[str, None]] = {}
     for row in rows:
         for caption in row.captions:
             if not caption.reason:
-                images.setdefault(normalise_caption(caption.text), set()).add(row.image_key)
-    shared = {text for text, keys in images.items() if len(keys) > most}
+                images.setdefault(normalise_caption(caption.text), {})[row.image_key] = None
+    shared = {text: next(iter(keys)) for text, keys in images.items() if len(keys) > most}
     return [_without(row, shared) for row in rows]
 
 
-def _without(row: Judged, shared: set[str]) -> Judged:
+def _without(row: Judged, shared: Mapping[str, str]) -> Judged:
     captions = tuple(dataclasses.replace(caption, reason="shared_on_page")
-                     if not caption.reason and normalise_caption(caption.text) in shared else caption
+                     if not caption.reason and (first := shared.get(normalise_caption(caption.text)))
+                     and not (caption.source == "heading" and first == row.image_key) else caption
                      for caption in row.captions)
     if captions == row.captions:
         return row

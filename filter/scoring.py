@@ -28,11 +28,11 @@ WEAK_MODEL = pathlib.Path(__file__).parent / "data" / "weak_scorer.txt"
 PRIOR_BIAS = -1.0
 PRIOR_WEIGHTS = {
     "source_figcaption": 1.6, "source_alt": 1.4, "source_title": 0.9, "source_aria_label": 0.9, "source_table": 0.3,
-    "source_og_description": 0.2, "source_surrounding": -0.3, "source_heading": -1.8, "source_page_title": -1.6,
-    "length_fit": 1.2, "function_share": 1.0, "unknown_share": -1.5, "capital_share": -0.8, "digit_share": -2.0,
-    "distinct_share": 0.3, "person_share": -4.0,
+    "source_og_description": 0.2, "source_surrounding": -1.2, "source_heading": -1.6, "source_page_title": -2.0,
+    "length_fit": 1.2, "function_share": 0.5, "unknown_share": -1.5, "capital_share": -0.8, "digit_share": -2.0,
+    "distinct_share": 0.3, "person_share": -8.0,
     "cut_share": -0.5, "in_main": 0.2, "file_name_overlap": 0.8, "is_page_title": -0.8,
-    "colours_found": 0.4, "colours_missing": -1.2, "sources_agreeing": 0.4,
+    "colours_found": 0.8, "colours_missing": -1.2, "sources_agreeing": 0.4,
 }
 
 

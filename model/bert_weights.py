@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from crawl.errors import UsageError
 from model.imagebert import ImageBert
 
 _SIMPLE = {
@@ -40,6 +39,10 @@ _IGNORED = ("embeddings.position_ids", "cls.predictions.decoder.weight", "cls.pr
 _QKV = ("query", "key", "value")
 
 
+class UnusableWeights(ValueError):
+    """A file that is no BERT for this model; the message is one line for a person."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class BertReport:
     """What was found in a BERT file; print it."""
@@ -52,22 +55,22 @@ class BertReport:
 def load_bert(model: ImageBert, path: str) -> BertReport:
     """Copies a BERT file into a model and reports every missing and unexpected name.
 
-    The image LayerNorm starts as the text's (section 2.5).  Raises UsageError for an unreadable file, for one without
-    any encoder weight, and for another shape (which name, both shapes).
+    The image LayerNorm starts as the text's (section 2.5).  Raises UnusableWeights for an unreadable file, for one
+    without any encoder weight, and for another shape (which name, both shapes).
     """
     found = {_canonical(name): tensor for name, tensor in read_tensors(path).items()}
     targets = dict(model.named_parameters())
     wanted = _wanted(model)
     taken = {name: found[name] for name in wanted if name in found}
     if not any(name.startswith("encoder.layer.") for name in taken):
-        raise UsageError(f"{path}: no name of a BERT encoder in it (it has {', '.join(sorted(found)[:3])} ...); give "
-                         f"the weights of a BERT, such as bert-base-uncased")
+        raise UnusableWeights(f"{path}: no name of a BERT encoder in it (it has {', '.join(sorted(found)[:3])} ...); "
+                              f"give the weights of a BERT, such as bert-base-uncased")
     for name, tensor in taken.items():
         ours, part = wanted[name]
         target = targets[ours].data if part is None else targets[ours].data.chunk(3)[part]
         if tensor.shape != target.shape:
-            raise UsageError(f"{path}: {name} is {list(tensor.shape)}, the model has {list(target.shape)}; --set the "
-                             f"model's sizes to those of this BERT")
+            raise UnusableWeights(f"{path}: {name} is {list(tensor.shape)}, the model has {list(target.shape)}; "
+                                  f"--set the model's sizes to those of this BERT")
         target.copy_(tensor)
     if not model.config.shared_layernorm:
         model.embeddings.region_norm.load_state_dict(model.embeddings.word_norm.state_dict())
@@ -77,19 +80,19 @@ def load_bert(model: ImageBert, path: str) -> BertReport:
 
 
 def read_tensors(path: str) -> dict[str, Tensor]:
-    """Returns the tensors of a .safetensors, .bin or .pt file by name; raises UsageError when it cannot be read."""
+    """Returns the tensors of a .safetensors, .bin or .pt file by name; raises UnusableWeights for an unreadable one."""
     if not os.path.isfile(path):
-        raise UsageError(f"{path}: no such file; give model.safetensors or pytorch_model.bin of a BERT")
+        raise UnusableWeights(f"{path}: no such file; give model.safetensors or pytorch_model.bin of a BERT")
     try:
         if path.endswith(".safetensors"):
             return load_file(path)
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, EOFError, ValueError, RuntimeError) as error:
-        raise UsageError(f"{path}: cannot be read as weights ({_first_line(error)}); download it again") from error
+        raise UnusableWeights(f"{path}: cannot be read as weights ({_first_line(error)}); download it again") from error
     except Exception as error:      # pickle.UnpicklingError and its kin: the file wants to run code
-        raise UsageError(f"{path}: not plain tensors ({_first_line(error)}); convert it to safetensors") from error
+        raise UnusableWeights(f"{path}: not plain tensors ({_first_line(error)}); convert it to safetensors") from error
     if not isinstance(tensors, dict):
-        raise UsageError(f"{path}: holds a {type(tensors).__name__}, not tensors by name; give a state dict")
+        raise UnusableWeights(f"{path}: holds a {type(tensors).__name__}, not tensors by name; give a state dict")
     return {name: tensor for name, tensor in tensors.items() if isinstance(tensor, Tensor)}
 
 

@@ -5,21 +5,20 @@
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from crawl.config import as_dict, digest
 from crawl.errors import UsageError
-from model.bert_weights import load_bert
+from crawl.lock import run_lock
+from model.bert_weights import UnusableWeights, load_bert
 from model.imagebert import ImageBert
 from model.losses import LOSSES, losses_of, weighted_sum
 from shards.manifest import load_shards
@@ -40,7 +39,7 @@ from train.metrics import MetricsLog
 from train.plan import StageConfig, TrainConfig, check_facts
 from train.progress import Progress
 from train.randomness import DROPOUT, torch_seed
-from train.ranks import FlatGradients, Ranks, run_ranks, stop_signals
+from train.ranks import FlatGradients, Ranks, is_first, run_ranks, stop_signals
 from train.schedule import build_optimizer, learning_rate
 
 
@@ -73,7 +72,7 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
         sources = sources_of(config, data)
     finally:
         data.close()
-    with _only_run(out):
+    with run_lock(out) if is_first() else contextlib.nullcontext():
         folder = find_checkpoint(out)
         if folder and not resume:
             state = read_state(folder)
@@ -207,7 +206,10 @@ def _beginning(config: TrainConfig, sources: Sources) -> RunState:
 
 
 def _start_from_bert(model: ImageBert, path: str, spoken: bool) -> None:
-    report = load_bert(model, path)
+    try:
+        report = load_bert(model, path)
+    except UnusableWeights as error:
+        raise UsageError(str(error)) from error
     if spoken:
         print(f"{path}: {len(report.loaded)} tensors loaded; missing: {', '.join(report.missing) or 'none'}; "
               f"unexpected: {', '.join(report.unexpected) or 'none'}", file=sys.stderr)
@@ -219,18 +221,6 @@ def _after_stage(config: TrainConfig, state: RunState) -> RunState:
         return dataclasses.replace(state, finished=True)
     return dataclasses.replace(state, stage=state.stage + 1, stage_name=config.stages()[state.stage + 1][0], step=0,
                                samples=0, lanes=(), pending=(), pending_steps=0)
-
-
-@contextmanager
-def _only_run(out: str) -> Iterator[None]:
-    """Holds the run folder; raises UsageError when another process does."""
-    os.makedirs(out, exist_ok=True)
-    with open(os.path.join(out, ".lock"), "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"{out} is in use by another run; wait for it, or give another --out") from error
-        yield
 
 
 def _write_config(out: str, config: Any) -> None:

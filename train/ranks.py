@@ -89,6 +89,11 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def is_first() -> bool:
+    """Returns whether this process is the one that prepares the run folder: any but torchrun's later ones."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def joined(rank: int, world: int, rendezvous: str) -> Iterator[Ranks]:
     """Yields this process's place in a group of `world`; leaves the group at the end."""

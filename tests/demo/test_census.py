@@ -13,7 +13,7 @@ KINDS = (Kind("keep", "keep", 1.0), Kind("logo", "logo", 0.2), Kind("bomb", "bom
 @pytest.mark.parametrize("total", [3, 10, 97, 1000])
 def test_shares_and_inverse(total: int) -> None:
     census = Census(total, KINDS, "salt")
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for number in range(total):
         kind, member = census.kind_of(number)
         counts[kind.name] += 1

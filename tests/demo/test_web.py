@@ -62,7 +62,7 @@ def test_every_image_number_stands_on_exactly_one_page(profile: str) -> None:
 @pytest.mark.parametrize("profile", PROFILES)
 def test_every_image_url_on_every_page_has_a_truth_and_the_served_answer_fits_it(profile: str) -> None:
     web = SyntheticWeb(WebConfig(1, 300, profile=profile))
-    expected = collections.Counter()
+    expected: collections.Counter[str] = collections.Counter()
     for host, path, is_image in targets(web):
         if is_image:
             continue
@@ -186,3 +186,24 @@ def test_impossible_configs_name_the_field_the_value_and_the_way_out(bad: dict[s
 def test_kinds_have_stable_snake_case_reasons() -> None:
     kinds: list[Kind] = [*PAGE_KINDS, *IMAGE_KINDS["first"], *IMAGE_KINDS["second"]]
     assert all(re.fullmatch(r"[a-z][a-z0-9_]*", kind.expected) for kind in kinds)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_article_is_at_most_four_links_from_a_seed_and_the_trap_goes_on(profile: str) -> None:
+    web = SyntheticWeb(WebConfig(1, 1200, profile=profile))
+    due, seen = set(web.seeds), set(web.seeds)
+    for _ in range(5):
+        found: set[str] = set()
+        for url in due:
+            host, path = url.split("/", 3)[2:]
+            reply = answer(web, url.startswith("https:"), host, "/" + path)
+            texts = [re.sub(rb"<img[^>]*>", b"", body(reply))] if reply.status == 200 and not reply.pace else []
+            links = re.findall(rb'<a href="([^"]+)"', texts[0]) if texts else []
+            links += [value.encode() for name, value in reply.headers if name == "Location"]
+            found |= {urljoin(url, unescape(link.decode())) for link in links}
+        due = {url for url in found - seen if not url.endswith((".jpg", ".png", ".webp"))}
+        seen |= due
+    articles = {web.origin(host) + web.article(host, number).path
+                for host in range(48) for number in range(web.articles_of[host])}
+    assert articles <= seen
+    assert due and all("/calendar/" in url or "/chain/" in url or "h019" in url for url in due), sorted(due)[:5]

@@ -62,7 +62,12 @@ def test_reject_caption(caption, reason):
     ("alt", "click to enlarge", ("", "boilerplate")),
     ("alt", "   ", ("", "empty")),
     ("alt", "a big striped red circle to...", ("a big striped red circle to.", "cut_off")),
-    ("surrounding", "of the facts we know. and then", ("of the facts we know. and then", "no_whole_sentence")),
+    ("surrounding", "of " + "the facts " * 30 + "and then", ("of " + "the facts " * 30 + "and then", "repeated_words")),
+    ("surrounding", "of the facts that are known to everybody who reads " * 6 + "this. The heron stands in the water. And " + "x",
+     ("The heron stands in the water.", "")),
+    ("surrounding", "a heron stands in the water of the lake", ("a heron stands in the water of the lake", "")),
+    ("alt", "cheap herons, best price, click here", ("", "spam_words")),
+    ("alt", "A heron stands in the water - a.example", ("A heron stands in the water", "")),
     ("surrounding", "Read on. The grey heron stands in the water. It waits for fish in the morning.",
      ("The grey heron stands in the water.", "")),
 ])

@@ -27,7 +27,7 @@ IMAGE = "https://a.example/heron.jpg"
     ({"texts": texts(alt="IMG_2034.JPG")}, "not_fetched_file_name"),
     ({"texts": texts(title="A heron", alt="logo")}, "not_fetched_boilerplate"),
     ({"texts": texts(alt="Ein grauer Reiher steht im Wasser und wartet auf die Fische")}, "not_fetched_other_language"),
-    ({"texts": texts(alt="", surrounding="The heron is a bird that waits for the fish.")}, "not_fetched_decorative"),
+    ({"texts": texts(alt="", page_title="The heron is a bird that waits for fish")}, "not_fetched_decorative"),
     ({"texts": texts(alt="", figcaption="The heron is a bird that waits for the fish.")}, "fetch"),
     ({"texts": texts(alt="bird", figcaption="The heron is a bird that waits for the fish.")}, "fetch"),
 ])
@@ -60,3 +60,11 @@ def test_a_text_under_many_images_of_a_page_is_about_the_page():
     rows = [judge_candidate(candidate(f"https://a.example/{n}.jpg"), JudgeConfig()) for n in range(4)]
     assert {row.outcome for row in settle_page(rows[:3], JudgeConfig())} == {"fetch"}
     assert {row.outcome for row in settle_page(rows, JudgeConfig())} == {"not_fetched_shared_on_page"}
+
+
+def test_a_heading_belongs_to_the_first_image_below_it():
+    rows = [judge_candidate(candidate(f"https://a.example/{n}.jpg", ordinal=n,
+                                      texts=texts(heading="A heron stands in the shallow water")), JudgeConfig())
+            for n in range(4)]
+    assert [row.outcome for row in settle_page(rows[::-1], JudgeConfig())] == [
+        "fetch", *["not_fetched_shared_on_page"] * 3]

@@ -2,8 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from crawl.errors import UsageError
-from model.bert_weights import load_bert
+from model.bert_weights import UnusableWeights, load_bert
 from tests.model.packs import tiny_model
 
 D = 16
@@ -71,14 +70,14 @@ def test_missing_and_unexpected_names_are_all_reported(tmp_path):
 def test_what_is_no_bert_is_refused(tmp_path):
     path = str(tmp_path / "other.safetensors")
     save_file({"visual.conv1.weight": torch.zeros(3)}, path)
-    with pytest.raises(UsageError, match="no name of a BERT encoder"):
+    with pytest.raises(UnusableWeights, match="no name of a BERT encoder"):
         load_bert(tiny_model(), path)
-    with pytest.raises(UsageError, match="no such file"):
+    with pytest.raises(UnusableWeights, match="no such file"):
         load_bert(tiny_model(), str(tmp_path / "missing.bin"))
     wide = bert_state()
     wide["pooler.dense.weight"] = torch.zeros(D + 1, D)
     save_file(wide, path)
-    with pytest.raises(UsageError, match=r"pooler.dense.weight is \[17, 16\], the model has \[16, 16\]"):
+    with pytest.raises(UnusableWeights, match=r"pooler.dense.weight is \[17, 16\], the model has \[16, 16\]"):
         load_bert(tiny_model().float(), path)
 
 
@@ -90,9 +89,9 @@ class Code:
 def test_a_file_that_wants_to_run_code_is_refused(tmp_path, capsys):
     path = str(tmp_path / "evil.bin")
     torch.save({"a": Code()}, path)
-    with pytest.raises(UsageError, match="convert it to safetensors"):
+    with pytest.raises(UnusableWeights, match="convert it to safetensors"):
         load_bert(tiny_model(), path)
     assert "ran" not in capsys.readouterr().out
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00")
-    with pytest.raises(UsageError, match="cannot be read as weights"):
+    with pytest.raises(UnusableWeights, match="cannot be read as weights"):
         load_bert(tiny_model(), str(tmp_path / "cut.safetensors"))

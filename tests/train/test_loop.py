@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from crawl.config import as_dict
 from crawl.errors import UsageError
+from crawl.lock import run_lock
 from tests.train.made_shards import make_shards, small_config
 from train import loop
 from train.checkpoint import find_checkpoint, read_state
@@ -173,7 +174,7 @@ def test_bad_input_is_one_clear_line(shards, whole, tmp_path):
     with pytest.raises(UsageError, match="model.feature_dim=9, the shards have 12"):
         train(dataclasses.replace(CONFIG, model=dataclasses.replace(CONFIG.model, feature_dim=9)), shards, new)
     assert not os.path.exists(new)
-    with loop._only_run(new), pytest.raises(UsageError, match="in use by another run"):
+    with run_lock(new), pytest.raises(UsageError, match="in use by another run"):
         train(CONFIG, shards, new)
 
 
