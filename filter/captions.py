@@ -60,7 +60,7 @@ _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 _SITE_SUFFIX = re.compile(r"\s+(?:[|»•]\s+[^|»•]{1,60}|[-–—:]\s+(?:[\w\-]+\.)+[a-z]{2,10})$")
-_WINDOW = 300                      # characters: a shorter text is a block of its own, a longer one may be cut at both ends
+_WINDOW = 300                      # characters: a longer text may be cut at both ends
 # A sentence that only its predecessor explains.
 _LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|Their|He|His|She|Her|These|Those)\b")
 # A program cut it in mid-sentence.
@@ -141,7 +141,9 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
     if not text:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"
     if source in _RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
-        choice = [piece for piece in _whole_sentences(text) if reject_caption(piece, rules) is None]
+        blocks = [clean_caption(block) for block in raw.split("\n")]      # a line is a block of the page
+        choice = [piece for block in blocks if block for piece in _whole_sentences(block)
+                  if reject_caption(piece, rules) is None]
         if choice:
             return choice[0], ""
         if len(text) >= _WINDOW:

@@ -21,7 +21,7 @@ def colour_shares(pixels: NDArray[np.uint8]) -> tuple[float, ...]:
     hue = _hue(rgb, high, chroma)
     grey = (chroma * 5 < high) | (chroma < 16)               # saturation under 0.2
     index = np.select(
-        [high < 48, grey & (high < 80), grey & (low > 200), grey,
+        [high < 48, grey & (high < 80), grey & (high > 185), grey,
          (hue < 18) & (low > 110), (hue < 18), (hue < 45) & (high < 160), (hue < 42), (hue < 70), (hue < 165),
          (hue < 255), (hue < 295), (hue < 335) & (high < 120), (hue < 345) | (low > 110)],
         [0, 0, 2, 1, 10, 3, 5, 4, 6, 7, 8, 9, 9, 10], default=3)

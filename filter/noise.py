@@ -16,10 +16,9 @@ WHOLE_FILE_NAME = re.compile(
     r"[ _\-]*\d[\w \-:.]*|[a-z0-9]+(?:_[a-z0-9]+)+|[a-z]+(?:-[a-z0-9]+){2,}|[0-9a-f\-]{12,}|\d[\d_\- x.]*)$",
     re.IGNORECASE)
 
-SPAM_PHRASE = re.compile(r"\b(?:limited offer|best price|lowest price|free shipping|near me|(?:on|for) sale|special offer|"
-                         r"money back|act now|click here for|order now|satisfaction guaranteed)\b|"
-                         r">>>|\${2,}",
-                         re.IGNORECASE)
+SPAM_PHRASE = re.compile(
+    r"\b(?:limited offer|best price|lowest price|free shipping|near me|(?:on|for) sale|special offer|money back|"
+    r"act now|click here for|order now|satisfaction guaranteed)\b|>>>|\${2,}", re.IGNORECASE)
 _FLAGS = re.IGNORECASE
 _BY = r"(?:photo(?:graph(?:y|ed|s)?|s)?|image|picture|illustration|drawing|drawn|shot|art(?:work)?|graphic)s?"
 _NAME = r"[A-Z][\w.'\-]*(?:\s+(?:of|the|and|&|de|van|von|[A-Z][\w.'\-]*)){0,5}"

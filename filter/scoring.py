@@ -3,6 +3,10 @@
 `prior`  a logistic model whose weights were set by hand; they stand below and in the manifest.
 `weak`   gradient-boosted trees over the same features, trained by `imagebert scorer train` (paper section 1.4).
 
+No model of `weak` is shipped.  Trained on the truth of the synthetic web (seed 1, 1,500 images) it reached precision
+0.999 and recall 0.991 on seed 2 (prior: 0.994, 0.989), and of the 149 pairs that the prior keeps on the real sites
+it kept 5: it had learned what drawn scenes are called.  Train it where labels of one's own pages are at hand.
+
 A scorer travels as its name and loads where it is used; its digest is an input of the filter stage.
 """
 from __future__ import annotations
