@@ -38,6 +38,7 @@ _INLINE = _words("a abbr acronym b bdi bdo big cite code data del dfn em font i 
 _INVISIBLE = _words("script style template noscript head title textarea select option datalist svg math iframe "
                        "object video audio canvas noembed noframes")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
+BLOCK = "\x1e"                     # between the blocks of a page's text; white space to everything that folds
 _SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
@@ -81,7 +82,7 @@ class Document:
     elements: list[Element]
     last: list[int]                # per element: index after its last descendant
     ends: list[int]                # per element: where its visible text ends
-    text: str                      # visible text of the whole page, blocks set off by a space
+    text: str                      # visible text of the whole page, blocks set off by BLOCK
     raw_texts: dict[int, str]      # text inside title and JSON-LD scripts, by element index
 
     def text_of(self, index: int) -> str:
@@ -119,6 +120,15 @@ def fold(text: str) -> str:
     'a b'
     """
     return _SPACE.sub(" ", text).strip()
+
+
+def fold_blocks(text: str) -> str:
+    """Returns text folded, one line a block of the page: what stands in two blocks is no one sentence.
+
+    >>> fold_blocks(f"a red\\n bus {BLOCK}{BLOCK} Next")
+    'a red bus\\nNext'
+    """
+    return "\n".join(filter(None, map(fold, text.split(BLOCK))))
 
 
 def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> ParsedPage:
@@ -187,7 +197,7 @@ def flatten(root: Any, limits: ParseLimits) -> Document:
         if node is None:
             last[parent], ends[parent] = len(elements), length
             if elements[parent].tag not in _INLINE:
-                pieces.append(" ")
+                pieces.append(BLOCK)
                 length += 1
             continue
         following = node.next
@@ -208,7 +218,7 @@ def flatten(root: Any, limits: ParseLimits) -> Document:
         attributes = {name: value or "" for name, value in node.attributes.items()}
         index = len(elements)
         if tag not in _INLINE:
-            pieces.append(" ")
+            pieces.append(BLOCK)
             length += 1
         elements.append(Element(tag, attributes, parent, length, noscript))
         last.append(index + 1)

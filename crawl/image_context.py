@@ -5,10 +5,11 @@ import bisect
 import re
 from collections.abc import Iterator, Sequence
 
-from crawl.html import Document, fold
+from crawl.html import Document, fold_blocks
 
 WINDOW = 512                       # characters of surrounding text on each side
 MAX_TEXT = 2_048                   # characters of any one text
+_GAP = re.compile(r"\s")
 _MAX_CLIMB = 64                    # ancestors looked at for the block of an image
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 # Class names under which content systems put the caption of an image (WordPress, MediaWiki, Drupal, LaTeX2HTML, ...).
@@ -54,7 +55,7 @@ class Surroundings:
         return block
 
     def windows(self, index: int) -> tuple[str, str]:
-        """Returns the visible text before and after an image, at most 512 characters each, cut at words.
+        """Returns the visible text before and after an image, one line a block, at most 512 characters each.
 
         A window ends at the block of the image before or after, and at a heading: beyond it another thing is told.
         """
@@ -73,8 +74,8 @@ class Surroundings:
             high = min(high, elements[self._headings[following]].start)
         start, end = elements[index].start, document.ends[index]
         # Folding only shrinks: twice the window is enough but for pages that are mostly white space.
-        before = fold(document.text[max(low, start - 8 * WINDOW):start])
-        after = fold(document.text[end:min(high, end + 8 * WINDOW)])
+        before = fold_blocks(document.text[max(low, start - 8 * WINDOW):start])
+        after = fold_blocks(document.text[end:min(high, end + 8 * WINDOW)])
         return _last_words(before), first_words(after, WINDOW)
 
     def heading(self, index: int) -> str:
@@ -158,10 +159,10 @@ def first_words(text: str, limit: int) -> str:
     """
     if len(text) <= limit:
         return text
-    return text[:limit + 1].rpartition(" ")[0] or text[:limit]
+    return text[:limit + 1].rsplit(None, 1)[0] if _GAP.search(text[:limit + 1]) else text[:limit]
 
 
 def _last_words(text: str) -> str:
     if len(text) <= WINDOW:
         return text
-    return text[-WINDOW - 1:].partition(" ")[2] or text[-WINDOW:]
+    return text[-WINDOW - 1:].split(None, 1)[-1] if _GAP.search(text[-WINDOW - 1:]) else text[-WINDOW:]

@@ -113,7 +113,7 @@ def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rul
         natural=facts.natural, page_language=row.page_language, permission=_permission(row.permission, own.permission),
         signals=tuple(sorted({*row.signals, *own.signals}, key=dataclasses.astuple)),
         page_record_id=row.page_record_id, page_sha256=row.page_sha256, page_fetched_at=row.page_fetched_at,
-        image_fetched_at=own.fetched_at, part=facts.part, offset=facts.offset, length=facts.length, thumbnail=b"")
+        image_fetched_at=own.fetched_at, part=facts.part, offset=facts.offset, length=facts.length)
 
 
 def _permission(*verdicts: str) -> str:

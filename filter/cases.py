@@ -44,7 +44,7 @@ class Claims:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageCase:
-    """One image that arrived, its facts (without the thumbnail) and its texts."""
+    """One image that arrived, its facts and its texts."""
 
     facts: ImageFacts
     outcome: str                   # ALIVE, or why the image itself was rejected
@@ -101,7 +101,6 @@ def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list
 
 def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, min_score: float, scorer: PairScorer) -> ImageCase:
     """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason."""
-    facts = dataclasses.replace(facts, thumbnail=b"")
     texts = distinct_texts(facts.sha256, claims.rows)
     reason = reject_image(facts, rules)
     if reason is not None:
@@ -144,8 +143,7 @@ def pair_of(text: Text, facts: ImageFacts | None, outcome: str | None = None) ->
         image_sha256=facts.sha256 if facts else "", image_url=text.row.image_url, page_url=text.row.page_url,
         occurrence=text.row.occurrence, source=text.caption.source, caption=text.caption.text, raw=text.caption.raw,
         score=text.score, outcome=text.outcome if outcome is None else outcome,
-        width=facts.width if facts else text.image.width, height=facts.height if facts else text.image.height,
-        thumbnail=b"")
+        width=facts.width if facts else text.image.width, height=facts.height if facts else text.image.height)
 
 
 def scored_texts(texts: Sequence[Text]) -> tuple[ScoredText, ...]:

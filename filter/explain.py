@@ -36,7 +36,6 @@ def explain(out: str, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 if isinstance(row, Image) and row.sha256:
                     names |= {row.sha256, row.sha256[:_KEY_DIGITS]}
                 plain = dataclasses.asdict(row)
-                plain.pop("thumbnail", None)
                 yield f"{stage}/{table}", plain
 
 

@@ -1,7 +1,6 @@
-"""What one decoded image is: sizes, flatness, hashes, colours, P(photograph), and a thumbnail for the report."""
+"""What one decoded image is: sizes, flatness, hashes, colours and P(photograph)."""
 from __future__ import annotations
 
-import io
 import math
 
 import numpy as np
@@ -15,7 +14,6 @@ from filter.natural import SIDE, natural_probability
 from filter.records import ImageFacts, on_grid
 
 _SMALL = 64                        # px; flatness and colours are measured at this size
-THUMBNAIL_SIDE = 96                # px, the longer side
 
 
 def image_facts(row: ImageRow, data: bytes, max_pixels: int = MAX_PIXELS) -> ImageFacts:
@@ -33,8 +31,7 @@ def image_facts(row: ImageRow, data: bytes, max_pixels: int = MAX_PIXELS) -> Ima
         orientation=decoded.orientation, mode=decoded.mode, num_bytes=len(data), part=row.part, offset=row.offset,
         length=row.length, deviation=_deviation(np.asarray(grey)), entropy=_entropy(rgb),
         perceptual_hash=perceptual_hash(grey), difference_hash=difference_hash(grey),
-        natural=on_grid(natural_probability(pixels)), colours=tuple(map(on_grid, colour_shares(rgb))),
-        thumbnail=thumbnail(pixels))
+        natural=on_grid(natural_probability(pixels)), colours=tuple(map(on_grid, colour_shares(rgb))))
 
 
 def no_facts(row: ImageRow, reason: str, decoded: Decoded | None = None) -> ImageFacts:
@@ -44,7 +41,7 @@ def no_facts(row: ImageRow, reason: str, decoded: Decoded | None = None) -> Imag
         sha256=row.sha256, outcome=reason, format=told.format or row.format, width=told.width, height=told.height,
         orientation=told.orientation, mode=told.mode, num_bytes=row.length, part=row.part, offset=row.offset,
         length=row.length, deviation=0.0, entropy=0.0, perceptual_hash="", difference_hash="", natural=0.0,
-        colours=(), thumbnail=b"")
+        colours=())
 
 
 def _deviation(luma: np.ndarray) -> float:
@@ -58,12 +55,3 @@ def _entropy(rgb: np.ndarray) -> float:
     counts = np.bincount((six[:, 0] * 64 + six[:, 1]) * 64 + six[:, 2])
     share = counts[counts > 0] / len(six)
     return on_grid(float(-(share * np.log2(share)).sum()))
-
-
-def thumbnail(pixels: Image.Image) -> bytes:
-    """Returns a WebP with a longer side of at most 96 px."""
-    small = pixels.copy()
-    small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    small.save(buffer, "WEBP", quality=60, method=0)
-    return buffer.getvalue()

@@ -18,5 +18,4 @@ class FilterConfig:
     scorer: str = "prior"              # prior, weak (filter/scoring.py)
     scorer_path: str = ""              # model of `weak`; empty: the shipped one
     min_score: float = 0.4             # P(caption describes image); below: low_score
-    rejected_thumbnail_share: float = 0.2   # of rejected pairs, by hash: a contact sheet needs some, not all
     buckets: int = 4                   # files of each table

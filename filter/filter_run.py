@@ -25,7 +25,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
     if finished is not None:
         return finished
     from crawl.transforms import ReadTable, WriteTable, entries_of
-    from filter.transforms import AttachThumbnails, FilterPairs
+    from filter.transforms import FilterPairs
 
     def build(root: Any) -> None:
         filtered = {
@@ -33,9 +33,6 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
             "images": root | "Images" >> ReadTable(inputs["images"].paths("images"), Image),
             "features": root | "Features" >> ReadTable(inputs["features"].paths("features"), ImageFacts),
         } | "Filter pairs" >> FilterPairs(config)
-        pictures = inputs["features"].paths("features")
-        for name, share in (("pairs", config.rejected_thumbnail_share), ("best", 1.0)):
-            filtered[name] = filtered[name] | f"Pictures of {name}" >> AttachThumbnails(pictures, share)
         for name, (record, key) in _RECORDS.items():
             filtered[name] | f"Write {name}" >> WriteTable(stage.directory, name, record, key, config.buckets)
 

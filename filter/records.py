@@ -73,7 +73,6 @@ class ImageFacts:
     difference_hash: str           # 16 hex digits, 64-bit: the second opinion
     natural: float                 # P(photograph-like) in [0, 1], on the grid
     colours: tuple[float, ...]     # share of each basic colour (filter/colours.py: NAMES), on the grid
-    thumbnail: bytes               # WebP at most 96 px, for the report's contact sheets only
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -92,7 +91,6 @@ class Pair:
     outcome: str                   # kept, or the reason
     width: int
     height: int
-    thumbnail: bytes               # for a sample of rows (by hash), else empty
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -145,4 +143,3 @@ class Best:
     part: str                      # address of the original bytes
     offset: int
     length: int
-    thumbnail: bytes

@@ -10,7 +10,6 @@ import apache_beam as beam
 
 from crawl import progress, storage
 from crawl.records import Candidate, Image, ImageFetch
-from crawl.tables import stable_hash
 from filter import near_duplicates
 from filter.aggregate import AggregateRules, Settled, settle
 from filter.cases import (
@@ -28,9 +27,8 @@ from filter.facts import image_facts, no_facts
 from filter.filter_config import FilterConfig
 from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
 from filter.reading import read_images
-from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
+from filter.records import Best, ImageFacts, ImageOutcome, Judged
 from filter.scoring import scorer
-from filter.thumbnails import read_thumbnails, wants_thumbnail
 
 _CHUNK = 500                       # images of one part in one element: a few MiB of rows, some seconds of decoding
 
@@ -99,7 +97,7 @@ def _measure(chunk: list[Image], out: str, max_pixels: int) -> Iterator[ImageFac
 
 @dataclasses.dataclass
 class FilterPairs(beam.PTransform):
-    """{judged, images, features} -> {pairs, best, image_outcomes}, without thumbnails."""
+    """{judged, images, features} -> {pairs, best, image_outcomes}."""
 
     config: FilterConfig
 
@@ -115,7 +113,7 @@ class FilterPairs(beam.PTransform):
             | "Arrived?" >> beam.FlatMapTuple(_meet).with_outputs("unarrived", main="arrived"))
         cases = (
             (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
-             tables["features"] | "Facts" >> beam.Map(_without_thumbnail))
+             tables["features"] | "Facts" >> beam.Map(_by_bytes))
             | "With facts" >> beam.CoGroupByKey()
             | "Score" >> beam.FlatMap(_open, config).with_outputs("unclaimed", main="cases"))
         banned = (cases.cases | "Said" >> beam.FlatMap(shared_captions)
@@ -194,8 +192,8 @@ def _meet(url_key: str, sides: tuple[list[Claims], list[Image]]) -> Iterator[Any
         yield image.sha256, Claims(claims[0].count, tuple((row, image) for row, _ in claims[0].rows))
 
 
-def _without_thumbnail(facts: ImageFacts) -> tuple[str, ImageFacts]:
-    return facts.sha256, dataclasses.replace(facts, thumbnail=b"")
+def _by_bytes(facts: ImageFacts) -> tuple[str, ImageFacts]:
+    return facts.sha256, facts
 
 
 def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig) -> Iterator[Any]:
@@ -214,29 +212,3 @@ def _settle(group: tuple[str, Iterable[ImageCase]], rules: AggregateRules) -> Se
 
 def _best(settled: Settled) -> list[Best]:
     return [] if settled.best is None else [settled.best]
-
-
-@dataclasses.dataclass
-class AttachThumbnails(beam.PTransform):
-    """Rows with `image_sha256` -> the same rows, a thumbnail on those that are to have one, read file by file."""
-
-    files: tuple[str, ...]         # of the table features: bucket = stable hash of sha256
-    share: float
-
-    def expand(self, rows: Any) -> Any:
-        with_picture, without = rows | "Which" >> beam.Partition(
-            _side_of, 2, self.share)  # type: ignore[arg-type]
-        attached = (with_picture
-                    | "By file" >> beam.Map(lambda row: (stable_hash(row.image_sha256) % len(self.files), row))
-                    | "Files" >> beam.GroupByKey() | "Attach" >> beam.FlatMapTuple(self._attach))
-        return (attached, without) | "Together" >> beam.Flatten()
-
-    def _attach(self, bucket: int, rows: Iterable[Best | Pair]) -> Iterator[Best | Pair]:
-        listed = list(rows)
-        found = read_thumbnails(self.files[bucket], {row.image_sha256 for row in listed})
-        for row in listed:
-            yield dataclasses.replace(row, thumbnail=found.get(row.image_sha256, b""))
-
-
-def _side_of(row: Best | Pair, _: int, share: float) -> int:
-    return 0 if wants_thumbnail(row, share) else 1

@@ -66,7 +66,7 @@ class Placed:
     """A sample on its way into a shard: values and addresses, no bytes."""
 
     order: str                     # hex of sha256(seed, key): its place
-    best: Best                     # without the thumbnail
+    best: Best
     regions: RegionAddress
     tar_bytes: int                 # that its three members take in the tar
 
@@ -82,7 +82,7 @@ class Placed:
 
 
 def sample_row(best: Best, num_regions: int, num_tokens: int, num_cut: int) -> SampleRow:
-    """Returns the row of a kept pair; addresses and the thumbnail stay behind."""
+    """Returns the row of a kept pair; addresses stay behind."""
     same = {name: getattr(best, name) for name in SAMPLE_FIELDS if name not in ("sha256", "num_bytes")}
     return SampleRow(sha256=best.image_sha256, num_bytes=best.length, num_regions=num_regions, num_tokens=num_tokens,
                      num_cut=num_cut, **same)

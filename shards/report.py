@@ -14,9 +14,9 @@ from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.stages import Manifest, current, current_manifest
-from filter.thumbnails import read_thumbnails
 from shards.census import HashSample, Sites, Tally, rows
 from shards.page import PASSED, page
+from shards.thumbnails import addresses_of, thumbnail
 
 REPORT = "report.html"
 STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "codebook", "regions", "shards")
@@ -29,7 +29,7 @@ _WORD_EDGES = (0, 4, 6, 8, 10, 12, 14, 16, 20, 25, 30, 40, 10_000)
 _SIDE_EDGES = (0, 200, 300, 400, 500, 600, 800, 1000, 1200, 1600, 2400, 1_000_000)
 _SCORE_STEPS = 16                 # a divisor of the grid
 _SCORE_UNIT = 4096                 # scores lie on this grid (filter.records.SCORE_GRID)
-_PAIR = ("caption", "raw", "source", "score", "page_url", "image_url", "width", "height", "thumbnail")
+_PAIR = ("caption", "raw", "source", "score", "page_url", "image_url", "width", "height")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -142,17 +142,14 @@ def _rejected_pairs(manifests: dict[str, Manifest]) -> list[Gallery]:
     for row in _rows(manifests, "filter", "pairs", ("pair_id", "outcome", "image_sha256", *_PAIR)):
         if row["outcome"] not in PASSED:
             sample = samples.setdefault(row["outcome"], HashSample(PER_REASON))
-            sample.offer(row["pair_id"], row, favoured=bool(row["thumbnail"]))
+            sample.offer(row["pair_id"], row, favoured=bool(row["image_sha256"]))
     galleries = _galleries(samples)
-    # The table of pairs has a picture beside a share of its rows only; the features have one of every image.
-    bare = [row for gallery in galleries for row in gallery.shown if row["image_sha256"] and not row["thumbnail"]]
-    wanted = {row["image_sha256"] for row in bare}
-    if wanted and "features" in manifests:
-        found: dict[str, bytes] = {}
-        for path in manifests["features"].paths("features"):
-            found |= read_thumbnails(path, wanted)
-        for row in bare:
-            row["thumbnail"] = found.get(row["image_sha256"], b"")
+    shown = [row for gallery in galleries for row in gallery.shown]
+    wanted = {row["image_sha256"] for row in shown if row["image_sha256"]}
+    known = addresses_of(manifests["features"], wanted) if wanted and "features" in manifests else {}
+    for row in shown:
+        address = known.get(row["image_sha256"])
+        row["thumbnail"] = thumbnail(manifests["filter"].out, address) if address else b""
     return galleries
 
 
@@ -176,14 +173,14 @@ def _kept(manifests: dict[str, Manifest], sites: Sites,
     sheet: HashSample[dict[str, Any]] = HashSample(CONTACT_SHEET)
     words, sides, scores, languages = Tally(), Tally(), Tally(), dict[str, int]()
     first, last = "", ""
-    columns = ("key", "caption", "source", "score", "page_url", "image_url", "width", "height", "thumbnail",
-               "page_language", "image_fetched_at", "permission", "signals", "num_occurrences", "split")
+    columns = ("key", "caption", "source", "score", "page_url", "image_url", "width", "height", "part", "offset",
+               "length", "page_language", "image_fetched_at", "permission", "signals", "num_occurrences", "split")
     for row in _rows(manifests, "filter", "best", columns):
         length = len(row["caption"].split())
         line = sites.of(row["page_url"])
         line.kept, line.words, line.score = line.kept + 1, line.words + length, line.score + row["score"]
         permissions.add("kept samples", row)
-        sheet.offer(row["key"], row, favoured=bool(row["thumbnail"]))
+        sheet.offer(row["key"], row)
         words.add(length)
         sides.add(min(row["width"], row["height"]))
         scores.add(round(row["score"] * _SCORE_UNIT))
@@ -191,6 +188,9 @@ def _kept(manifests: dict[str, Manifest], sites: Sites,
         languages[language] = languages.get(language, 0) + 1
         when = row["image_fetched_at"]
         first, last = min(first or when, when), max(last, when)
+    shown = sheet.kept()
+    for row in shown:
+        row["thumbnail"] = thumbnail(manifests["filter"].out, row)
     step = _SCORE_UNIT // _SCORE_STEPS
     histograms = [
         Histogram("Caption length", f"words; {_spread(words)}", _binned(words, _WORD_EDGES)),
@@ -200,7 +200,7 @@ def _kept(manifests: dict[str, Manifest], sites: Sites,
         Histogram("Image size", f"shorter side, px; {_spread(sides)}", _binned(sides, _SIDE_EDGES)),
         Histogram("Page language", f"{len(languages)} of them", _most(languages, 12)),
     ]
-    return sheet.kept(), histograms, first, last
+    return shown, histograms, first, last
 
 
 def _spread(tally: Tally, unit: int = 1) -> str:

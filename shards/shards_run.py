@@ -104,7 +104,6 @@ def placed_rows(best_path: str, regions_path: str, config: OrderConfig) -> Itera
             raise AssertionError(f"{regions_path}: row {regions.key} stands beside {best.key} of {best_path}")
         if regions.outcome != EXTRACTED:
             continue
-        best = dataclasses.replace(best, thumbnail=b"")
         sizes = (best.length, len(best.caption.encode()), len(sample_json(json_values(best))))
         yield Placed(order_of(best.key, config), best, regions, tar_bytes(sizes))
 

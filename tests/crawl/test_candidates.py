@@ -99,7 +99,7 @@ def test_surrounding_text_stops_at_the_block_of_another_image() -> None:
     first, second = candidates("<p>Before.<p><img src=a.jpg><p>Between the two.<div><p>Of the second."
                                "<img src=b.jpg></div><p>After.")
     assert texts(first, "surrounding") == ["Before.", "Between the two."]
-    assert texts(second, "surrounding") == ["Between the two. Of the second.", "After."]
+    assert texts(second, "surrounding") == ["Between the two.\nOf the second.", "After."]      # a line a block
 
 
 def test_surrounding_text_is_cut_at_words_and_at_headings() -> None:

@@ -64,8 +64,7 @@ def best_rows(count: int, out: str, part: str = "images/x/part-00000.tar",
                 caption_hash=f"{stable_hash(text.lower()):016x}", group_hash=sha256[16:32], natural=0.5,
                 page_language="en", permission="allow", signals=(Signal("robots", "", "allow", "no rule"),),
                 page_record_id="urn:uuid:1", page_sha256="ab" * 32, page_fetched_at="2026-01-01T00:00:00.000000Z",
-                image_fetched_at="2026-01-01T00:00:01.000000Z", part=part, offset=offset, length=len(data),
-                thumbnail=b"webp"))
+                image_fetched_at="2026-01-01T00:00:01.000000Z", part=part, offset=offset, length=len(data)))
     storage.commit_bytes(storage.join(out, part), buffer.getvalue())
     return rows
 

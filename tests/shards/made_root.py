@@ -16,6 +16,7 @@ from PIL import ImageDraw
 
 from crawl.records import Image, Page, Signal
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
+from crawl.storage import commit_bytes
 from crawl.tables import FileEntry, write_table
 from filter.records import Best, Caption, Judged, Pair, ScoredText
 from shards.index import encode_index, index_tar
@@ -28,6 +29,7 @@ SHAPES = ("circle", "square", "triangle", "ring")
 COLOURS = ("red", "teal", "gold", "navy", "plum")
 SIGNAL = Signal("robots", "Disallow: /private/", "allow", "line 3: Allow: /")
 TIME = "2026-11-20T10:00:00.000000Z"
+PART, PART_STEP = "images/x/part-00000.tar", 1 << 16      # where the original bytes lie, and how far apart
 VOCAB = b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nred\nsquare\n"
 
 
@@ -44,15 +46,6 @@ def drawn(number: int, width: int = 400, height: int = 320) -> bytes:
     draw.line((number, 0, number, 10), fill="white")
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
-
-
-def thumbnail(data: bytes) -> bytes:
-    """Returns a small WebP of an image."""
-    image = Pillow.open(io.BytesIO(data))
-    image.thumbnail((96, 96))
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=70)
     return buffer.getvalue()
 
 
@@ -97,11 +90,11 @@ def made_sample(number: int, caption: str = "", page_url: str = "") -> Made:
         caption_hash=hashlib.sha256(caption.encode()).hexdigest()[:16], group_hash=sha256[:16], natural=0.75,
         page_language=("en", "en", "de")[number % 3], permission="allow", signals=(SIGNAL,),
         page_record_id=f"urn:uuid:{number:08d}-0000-4000-8000-000000000000", page_sha256="ab" * 32,
-        page_fetched_at=TIME, image_fetched_at=TIME, part="images/x/part-00000.tar",
-        offset=512 * number, length=len(data), thumbnail=thumbnail(data))
+        page_fetched_at=TIME, image_fetched_at=TIME, part=PART,
+        offset=PART_STEP * number, length=len(data))
     plain = dataclasses.asdict(best)
     fields = {name: plain[name] for name in plain
-              if name not in ("image_sha256", "part", "offset", "length", "thumbnail")}
+              if name not in ("image_sha256", "part", "offset", "length")}
     fields |= {"sha256": sha256, "num_bytes": len(data), "texts": list(fields["texts"]),
                "other_urls": list(fields["other_urls"]), "signals": list(fields["signals"])}
     return Made(data, best, sample_json(fields))
@@ -190,6 +183,10 @@ def made_root(out: str, number: int = 30, notes: tuple[str, ...] = ()) -> list[M
     pairs = [_kept_pair(made) for made in samples] + [rejected_pair(place) for place in range(2 * number)]
     filtered = _commit(out, "filter", {"images": images.digest, "judge": judge.digest},
                        {"pairs": (Pair, pairs), "best": (Best, [made.best for made in samples])}, "pair")
+    part = bytearray(PART_STEP * number)
+    for made in samples:
+        part[made.best.offset:made.best.offset + made.best.length] = made.image
+    commit_bytes(f"{out}/{PART}", bytes(part))
     commit_shards(out, samples, {"filter": filtered.digest}, notes)
     return samples
 
@@ -233,16 +230,16 @@ def _kept_pair(made: Made) -> Pair:
     best = made.best
     return Pair(pair_id=best.key, image_sha256=best.image_sha256, image_url=best.image_url, page_url=best.page_url,
                 occurrence=best.key, source=best.source, caption=best.caption, raw=best.caption, score=best.score,
-                outcome="kept", width=best.width, height=best.height, thumbnail=best.thumbnail)
+                outcome="kept", width=best.width, height=best.height)
 
 
 def rejected_pair(number: int) -> Pair:
-    """Returns a pair that failed, three of four with a picture."""
+    """Returns a pair that failed, the image not at hand."""
     reason = ("image_too_small", "low_score", "shared_caption")[number % 3]
     return Pair(pair_id=f"{number:032x}", image_sha256=f"{number:064x}", image_url="https://img.site1.example/r.jpg",
                 page_url=f"https://www.site{number % 7}.example/", occurrence=f"{number:032x}", source="alt",
                 caption=f"rejected sentence {number}", raw=f"Rejected sentence {number}!", score=number % 10 / 16,
-                outcome=reason, width=120, height=90, thumbnail=thumbnail(drawn(number)) if number % 4 else b"")
+                outcome=reason, width=120, height=90)
 
 
 def sample_fields(made: Made) -> dict[str, Any]:

@@ -1,4 +1,3 @@
-import dataclasses
 import html.parser
 import re
 from pathlib import Path
@@ -96,8 +95,10 @@ def test_contact_sheets_hold_as_many_as_they_say(page: str) -> None:
 
     assert figures("kept") == 60                      # of 80
     assert figures("rejected") == 36                  # 12 of each of three reasons
-    rejected = page.partition('<section id="rejected">')[2].partition("</section>")[0]
-    assert rejected.count("<img") == 36               # those with a picture come first
+    kept, rejected = (page.partition(f'<section id="{name}">')[2].partition("</section>")[0]
+                      for name in ("kept", "rejected"))
+    assert kept.count("<img") == 60                   # read at their addresses
+    assert rejected.count("<img") == 0                # no features stage in this root, so no addresses
     assert "Rejected sentence" in rejected            # as found, not as cleaned
     unfetched = page.partition('<section id="unfetched">')[2].partition("</section>")[0]
     assert unfetched.count("<tr>") == 12
@@ -124,38 +125,35 @@ def test_a_root_with_shards_only_and_one_without(tmp_path: Path) -> None:
         write_report(str(tmp_path / "empty"))
 
 
-def test_the_thumbnails_of_a_page_are_pictures_only(tmp_path: Path) -> None:
-    from crawl.stages import funnel_of
-    from crawl.tables import write_table
-    from filter.records import Best
-    out = str(tmp_path)
-    best = dataclasses.replace(made_sample(1).best, thumbnail=b"<svg onload=alert(1)>")
-    stage = Stage.open(out, "filter", 1, Config(), {})
-    entry = write_table(stage.directory, "best-00000-of-00001.parquet", Best, [best])
-    filtered = stage.commit({"best": [entry]}, [funnel_of("filter", "pair", [])])
-    commit_shards(out, [made_sample(1)], {"filter": filtered.digest})
-    page = render(out)
-    assert "<img" not in page and "no picture" in page
-
-
-def test_a_rejected_pair_without_a_picture_gets_that_of_its_image(tmp_path: Path) -> None:
+def _root_with_image(out: str, data: bytes) -> str:
+    """Returns the report of a root whose one rejected pair has an image with these bytes."""
+    from crawl import storage
     from crawl.stages import funnel_of
     from crawl.tables import write_table
     from filter.records import ImageFacts, Pair
-    from tests.shards.made_root import drawn, rejected_pair, thumbnail
-    out = str(tmp_path)
-    pair = dataclasses.replace(rejected_pair(0), thumbnail=b"")
+    from tests.shards.made_root import rejected_pair
+    storage.commit_bytes(storage.join(out, "images/x/part.tar"), data)
+    pair = rejected_pair(0)
     facts = ImageFacts(sha256=pair.image_sha256, outcome="decoded", format="jpg", width=120, height=90, orientation=1,
-                       mode="RGB", num_bytes=10, part="", offset=0, length=10, deviation=1.0, entropy=1.0,
-                       perceptual_hash="0" * 16, difference_hash="0" * 16, natural=0.5, colours=(),
-                       thumbnail=thumbnail(drawn(3)))
+                       mode="RGB", num_bytes=10, part="images/x/part.tar", offset=0, length=len(data), deviation=1.0,
+                       entropy=1.0, perceptual_hash="0" * 16, difference_hash="0" * 16, natural=0.5, colours=())
     for name, record, row in (("features", ImageFacts, facts), ("filter", Pair, pair)):
         stage = Stage.open(out, name, 1, Config(), {})
         table = "pairs" if name == "filter" else name
         entry = write_table(stage.directory, f"{table}-00000-of-00001.parquet", record, [row])
         stage.commit({table: [entry]}, [funnel_of(name, "row", [entry])])
     commit_shards(out, [made_sample(1)])
-    assert render(out).count("<img") == 1
+    return render(out)
+
+
+def test_a_rejected_pair_shows_the_image_at_its_address(tmp_path: Path) -> None:
+    from tests.shards.made_root import drawn
+    assert _root_with_image(str(tmp_path), drawn(3)).count('<img src="data:image/webp;base64,') == 1
+
+
+def test_what_is_no_picture_is_not_shown_as_one(tmp_path: Path) -> None:
+    page = _root_with_image(str(tmp_path), b"<svg onload=alert(1)>")
+    assert "<img" not in page and "no picture" in page
 
 
 def test_a_hash_sample_does_not_depend_on_order_or_repeats() -> None:
