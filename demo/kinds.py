@@ -89,5 +89,7 @@ FOREIGN = ("german", "french", "russian", "japanese")
 # Hosts with a role of their own: number -> role.  The small ones carry few images whatever the size of the web.
 HOST_ROLES = {7: "robots_503", 11: "crawl_delay", 13: "tdm_host", 17: "calendar", 19: "hazards", 23: "robots_moved",
               29: "calendar", 31: "robots_404", 37: "robots_html"}
+# A robots.txt that is missing, or is a web page, forbids nothing (RFC 9309, section 2.3.1.3).
+NO_RULES = ("robots_404", "robots_html")
 SMALL_HOSTS = {"robots_503": 24, "crawl_delay": 8, "tdm_host": 24}
 HOST_REASONS = {"robots_503": "robots_unreachable", "tdm_host": "tdm_reserved"}

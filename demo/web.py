@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from demo.addresses import PRIVATE, ImagePath, PagePath, image_folder, image_path, page_path, read_image_path
 from demo.census import Census
-from demo.kinds import HOST_REASONS, HOST_ROLES, IMAGE_KINDS, PAGE_KINDS, SMALL_HOSTS
+from demo.kinds import HOST_REASONS, HOST_ROLES, IMAGE_KINDS, NO_RULES, PAGE_KINDS, SMALL_HOSTS
 from demo.plan import (
     CHROME,
     GONE_HOST,
@@ -121,6 +121,8 @@ class SyntheticWeb:
         last = min(first + PAGE_SIZES[number % len(PAGE_SIZES)], self._first_image[host + 1])
         where = "hidden" if kind.name == "robots_page" else "article"
         reason = HOST_REASONS.get(self.role(host), kind.expected)
+        if reason == "robots_disallowed" and self.role(host) in NO_RULES:
+            reason = "keep"
         path = page_path(self.config.profile, PagePath(where, number))
         return Article(host, number, kind, reason, range(first, last), path)
 
@@ -139,6 +141,8 @@ class SyntheticWeb:
             image_host, folder = self.hosts[carrier], "cdn"
         elif kind.name == "robots_path":
             folder = PRIVATE
+            if self.role(host) in NO_RULES:
+                image_host = self.hosts[self.far_host(number)]
         elif kind.name == "gone_host":
             image_host = GONE_HOST
         path = ImagePath(number, "", folder, _extension(kind.name, member))

@@ -18,7 +18,7 @@ from demo.server import serve
 from demo.web import SyntheticWeb, WebConfig
 from filter.records import Best, Pair
 
-WEB = WebConfig(seed=1, num_images=120)
+WEB = WebConfig(seed=1, num_images=300)
 PURE = ("features", "filter", "vocab", "codebook", "regions", "shards")
 
 
