@@ -11,6 +11,6 @@ COPY shards shards
 COPY model model
 COPY train train
 COPY demo demo
-RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRAS}]" && useradd --create-home imagebert
+RUN pip install --no-cache-dir -c constraints.txt ".[${EXTRAS}]" && useradd --create-home imagebert && install -d -o imagebert /data
 USER imagebert
 ENTRYPOINT ["imagebert"]

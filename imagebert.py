@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import io
 import json
 import logging
 import os
@@ -39,6 +40,7 @@ from shards.build import ShardsConfig, build_shards
 from shards.report import write_report
 
 Run = Callable[[str, Callable[[Any], None]], None]   # run(name, build) wires a Beam pipeline and runs it to its end
+PACKAGES = ("crawl", "filter", "shards", "train", "model", "demo")
 STAGES = ("crawl", "judge", "images", "features", "filter", "shards")
 
 
@@ -109,24 +111,61 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     Args:
         workers: processes of the local runner.
         beam_arguments: Beam's options, such as --runner=FlinkRunner.
+
+    Raises UsageError for options that Beam does not have, also from `run` where the chosen runner misses some.
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)      # it warns of cloud clients that nobody asked for
     logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.options.pipeline_options import StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     # FnApiRunner by name: the default first tries to download another one; `multi_threading` grows without bound.
     local = ["--direct_num_workers", str(workers),
              "--direct_running_mode", "multi_processing" if workers > 1 else "in_memory"]
-    options = PipelineOptions(local + beam_arguments)
+    options = _beam_options(local, beam_arguments)
     chosen = options.view_as(StandardOptions).runner
 
     def run(name: str, build: Callable[[Any], None]) -> None:
-        with shown(name), beam.Pipeline(runner=chosen or FnApiRunner(), options=options) as root:
-            build(root)
+        try:
+            pipeline = beam.Pipeline(runner=chosen or FnApiRunner(), options=options)
+        except ValueError as error:                           # such as Dataflow without a project
+            raise UsageError(f"options after `--`: {error}") from error
+        try:
+            with shown(name), pipeline as root:
+                build(root)
+        except (UsageError, RuntimeError) as error:
+            if "UsageError: " not in str(error) and not isinstance(error, UsageError):
+                raise
+            # Beam says behind the line where it was; a worker of its own sends its whole traceback as text.
+            line = str(error).rpartition("UsageError: ")[2].splitlines()[0]
+            raise UsageError(line.partition(" [while running")[0]) from error
 
     return run
+
+
+def _beam_options(local: list[str], given: list[str]) -> Any:
+    """Returns Beam's options; raises UsageError for a word that is none, an unknown one, or a value of a wrong type."""
+    from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+    from apache_beam.runners import create_runner
+    if given and not given[0].startswith("--"):
+        raise UsageError(f"after `--` come Beam's own options, such as --runner=FlinkRunner, not {given[0]!r}")
+    options = PipelineOptions(local + given)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):                # argparse prints its usage, longer than a screen
+            known, kept = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+    except SystemExit:
+        raise UsageError(f"options after `--`: {said.getvalue().rpartition('error: ')[2].strip()}") from None
+    chosen = options.view_as(StandardOptions).runner
+    if chosen is None and kept.keys() > known.keys():         # a remote runner may have options of its own
+        raise UsageError(f"options after `--`: Beam has no option --{min(kept.keys() - known.keys())}; check "
+                         f"its spelling, or name the --runner that has it")
+    try:
+        create_runner(chosen or "FnApiRunner")
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"options after `--`: --runner={chosen}: {error}") from error
+    return options
 
 
 @contextlib.contextmanager
@@ -214,10 +253,16 @@ def _dataset_command(args: argparse.Namespace) -> int:
     """Runs the main job."""
     from crawl.cli import crawl_from, images_from, network_from, seeds_file
     from crawl.funnel import print_funnel
+    from filter.language import load_model
+    from filter.scoring import scorer_digest
     config = dataclasses.replace(args.config, crawl=crawl_from(args, args.config.crawl),
                                  images=images_from(args, args.config.images))
     config = override(config, args.set)
     network = network_from(args)
+    # What the later stages would refuse is refused before the first page is fetched.
+    if config.judge.lid_path:
+        load_model(config.judge.lid_path)
+    scorer_digest(config.filter.scorer, config.filter.scorer_path)
     with run_lock(args.out):
         seeds = seeds_file(args)
         _write_config(args.out, config, network)
@@ -249,6 +294,14 @@ _DEMO_BUDGET = {"web to images": 180, "filter to shards": 90, "training": 240, "
 def _demo_command(args: argparse.Namespace) -> int:
     """Runs the whole story and prints what each part took beside what it may take."""
     from crawl.funnel import print_funnel
+    from demo.cli import serve_function
+    from demo.web import SyntheticWeb, WebConfig
+    from train.cli import need_torch
+
+    # All that could be missing later is asked for now.
+    need_torch("demo")
+    serve_function()
+    SyntheticWeb(WebConfig(seed=args.seed, num_images=args.images))
     from train.evaluate_run import EvaluateConfig, evaluate, print_result
 
     out, run_folder = args.out, storage.join(args.out, "run")
@@ -371,7 +424,13 @@ def main(argv: list[str] | None = None) -> int:
             raise UsageError(f"options after `--` go to Beam, and this command runs no Beam job: {words[cut + 1]!r}")
         return int(args.command(args) or 0)
     except UsageError as error:
-        print(f"imagebert: {error}", file=sys.stderr)
+        print(f"imagebert: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] in PACKAGES:
+            raise
+        print(f"imagebert: {error.name} is not installed; run `make install`, or "
+              f"pip install 'imagebert-lait[train,web]'", file=sys.stderr)
         return 2
     except BrokenPipeError:                                   # `imagebert shards ls ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

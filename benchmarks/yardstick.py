@@ -32,7 +32,8 @@ def measure(profile: str, seed: int, images: int, folder: pathlib.Path) -> dict[
     print(f"{profile} profile, seed {seed}: precision {result.precision:.4f} recall {result.recall:.4f} "
           f"({result.right} right of {result.kept} kept, {result.to_keep} to keep)", flush=True)
     return {"profile": profile, "seed": seed,
-            "precision": round(result.precision, 4), "recall": round(result.recall, 4), "kept": result.kept, "right": result.right, "to_keep": result.to_keep,
+            "precision": round(result.precision, 4), "recall": round(result.recall, 4), "kept": result.kept,
+            "right": result.right, "to_keep": result.to_keep,
             "seconds": round(time.monotonic() - started, 1),
             "mistakes": [list(map(str, mistake)) for mistake in result.mistakes[:8]]}
 

@@ -20,6 +20,8 @@ from crawl.records import Candidate, Page, SourceText
 MAX_SIDE = 100_000                 # px; a larger declared size is no size
 _REPEATS_OF_A_PLACEHOLDER = 5
 _MAX_TEXTS = 16
+_LOOKED_AT = 4                     # times max_candidates images: some stand in noscript, some have no address
+_SOURCES_BEFORE = 64              # elements before an img in which its sources are looked for
 _IMAGE_TAGS = ("img", "amp-img")
 _PIXELS = re.compile(r"\s*(\d{1,6})(?:\.\d+)?\s*(?:px)?\s*$", re.IGNORECASE)
 _STYLE_WIDTH = re.compile(r"(?:^|;)\s*width\s*:\s*(\d{1,6})(?:\.\d+)?px", re.IGNORECASE)
@@ -43,7 +45,7 @@ class _Found:
 def find_candidates(parsed: ParsedPage, page: Page, limits: ParseLimits) -> list[Candidate]:
     """Returns the candidates of a page in document order, at most `limits.max_candidates`."""
     document = parsed.document
-    found = _body_images(document, parsed.base) + _named_images(parsed)
+    found = _body_images(document, parsed.base, _LOOKED_AT * limits.max_candidates) + _named_images(parsed)
     rows = sorted((item for item in found if item.choice is not None), key=lambda item: item.index)
     rows = rows[:limits.max_candidates]
     around = Surroundings(document, [item.index for item in rows if item.in_body and not _is_dot(item)])
@@ -94,10 +96,10 @@ def _link_around(index: int, around: Surroundings, parsed: ParsedPage) -> str:
     return ""
 
 
-def _body_images(document: Document, base: str) -> list[_Found]:
-    """Returns the images of the body; those of noscript are merged into the lazy image they stand in for."""
+def _body_images(document: Document, base: str, most: int) -> list[_Found]:
+    """Returns the first `most` images of the body; those of noscript are merged into the lazy image they stand for."""
     elements = document.elements
-    indices = [index for index, element in enumerate(elements) if element.tag in _IMAGE_TAGS]
+    indices = [index for index, element in enumerate(elements) if element.tag in _IMAGE_TAGS][:most]
     plain = collections.Counter(urls.normalize(elements[index].attributes.get("src", ""), base) for index in indices)
     repeated = frozenset(url for url, count in plain.items() if url and count >= _REPEATS_OF_A_PLACEHOLDER)
     identified: dict[str, int] = {}
@@ -117,6 +119,8 @@ def _body_images(document: Document, base: str) -> list[_Found]:
         elif choice is not None:
             _merge_noscript(found, item, document, choice)
     for index, element in enumerate(elements):
+        if len(found) >= 2 * most:
+            break
         if element.tag == "video" and element.attributes.get("poster", "").strip():
             url = urls.normalize(element.attributes["poster"], base)
             if url is not None:
@@ -160,7 +164,8 @@ def _sources(document: Document, index: int) -> list[Element]:
         parent = document.elements[parent].parent
     if parent < 0 or document.elements[parent].tag != "picture":
         return []
-    return [element for element in document.elements[parent + 1:index] if element.tag == "source"]
+    return [element for element in document.elements[max(parent + 1, index - _SOURCES_BEFORE):index]
+            if element.tag == "source"]
 
 
 def _own_texts(document: Document, element: Element, identified: dict[str, int]) -> list[SourceText]:
@@ -196,7 +201,7 @@ def _named_images(parsed: ParsedPage) -> list[_Found]:
     for item in (*_meta_images(parsed), *_linked_images(parsed), *_jsonld_images(parsed)):
         assert item.choice is not None
         first = found.setdefault(item.choice.url, item)
-        if first is not item:
+        if first is not item and len(first.texts) < _MAX_TEXTS:
             first.texts += [text for text in item.texts if text not in first.texts]
             first.width, first.height = first.width or item.width, first.height or item.height
     return list(found.values())

@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 import json
 import os
+import ssl
 from typing import Any
 
 from crawl import storage
@@ -15,6 +16,8 @@ from crawl.lock import run_lock
 from crawl.policy import FetchPolicy, Network
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
+
+MAX_WORKERS = 256
 
 
 def register(subparsers: Any) -> None:
@@ -51,8 +54,14 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
                         help="named settings: lait for the open web, demo for `imagebert web` (default: %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                         help="override one setting, by dotted name; repeatable")
-    parser.add_argument("--workers", type=int, default=1, metavar="N",
+    parser.add_argument("--workers", type=_workers, default=1, metavar="N",
                         help="processes of the local Beam runner (default: %(default)s)")
+
+
+def _workers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_WORKERS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes, 1 to {MAX_WORKERS}")
+    return int(text)
 
 
 def add_seed_options(parser: argparse.ArgumentParser) -> None:
@@ -81,8 +90,11 @@ def _web(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
             value: dict[str, Any] = json.load(file)
-        return {name: value[name] for name in ("seeds", "connect_to", "ca_file")}
-    except (OSError, ValueError, KeyError) as error:
+        seeds, connect_to, ca_file = value["seeds"], value["connect_to"], value["ca_file"]
+        if not (isinstance(seeds, list) and isinstance(connect_to, list) and isinstance(ca_file, str)):
+            raise ValueError("seeds and connect_to are lists, ca_file is a path")
+        return {"seeds": seeds, "connect_to": connect_to, "ca_file": ca_file}
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"--web {path}: no ready file of `imagebert web` ({type(error).__name__}: {error}); "
                          f"start one with `imagebert web --ready {path}`") from error
 
@@ -117,8 +129,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 
 def network_from(args: argparse.Namespace) -> Network:
     """Returns how this machine reaches hosts; raises UsageError for an option that makes no sense."""
-    if args.ca_file and not os.path.isfile(args.ca_file):
-        raise UsageError(f"--ca-file {args.ca_file}: there is no such file; name a PEM file of authorities")
+    _check_authorities(args.ca_file)
     connect_to, allow_hosts, ca_file, min_delay_s = args.connect_to, args.allow_host, args.ca_file, args.min_delay
     if args.web:
         web = _web(args.web)
@@ -129,6 +140,18 @@ def network_from(args: argparse.Namespace) -> Network:
                        ca_file=ca_file, min_delay_s=min_delay_s, max_in_flight=args.max_in_flight)
     except ValueError as error:
         raise UsageError(f"network options: {error}") from error
+
+
+def _check_authorities(path: str) -> None:
+    if not path:
+        return
+    if not os.path.isfile(path):
+        raise UsageError(f"--ca-file {path}: there is no such file; name a PEM file of authorities")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except OSError as error:
+        raise UsageError(f"--ca-file {path}: no authority in it ({error.strerror or error}); "
+                         f"name a PEM file of authorities") from error
 
 
 def fetch_from(args: argparse.Namespace, policy: FetchPolicy) -> FetchPolicy:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import types
 import typing
 from typing import Any, TypeVar
@@ -76,11 +77,26 @@ def _parse(hint: Any, text: str, assignment: str) -> Any:
     for kind in accepted:
         origin = typing.get_origin(kind) or kind
         if origin is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
+            # NaN passes every comparison with a limit, and neither it nor infinity can be written as JSON.
+            if math.isfinite(value):
+                return float(value)
+            continue
         if origin is tuple and isinstance(value, list):
-            return tuple(value)
+            item = typing.get_args(kind)[0]
+            return tuple(_parse(item, json.dumps(one) if not isinstance(one, str) else one, assignment)
+                         for one in value)
         if origin is str and not isinstance(value, str):
             return text
         if isinstance(origin, type) and isinstance(value, origin) and not (origin is int and isinstance(value, bool)):
             return value
-    raise UsageError(f"--set {assignment!r}: {text!r} is not a {hint}")
+    raise UsageError(f"--set {assignment!r}: {text!r} is not {' or '.join(map(_in_words, accepted))}")
+
+
+def _in_words(kind: Any) -> str:
+    """Returns what a person is to write for a type."""
+    if dataclasses.is_dataclass(kind):
+        names = [field.name for field in dataclasses.fields(kind)]
+        return f"a value but a group of settings; set one of {', '.join(sorted(names))}"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text",
+             types.NoneType: "null"}
+    return words.get(typing.get_origin(kind) or kind, "a JSON list, such as [\"a\", \"b\"]")

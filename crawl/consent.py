@@ -12,6 +12,7 @@ from crawl.records import ALLOW, DENY, UNKNOWN, Signal
 from crawl.robots import Decision, Robots
 
 MAX_RAW = 512                      # characters of a signal that are kept
+MAX_SIGNALS = 16                   # of one source: each is stored again with every image of a page
 
 # Each of these says "not for an index" or "not for learning": a page or image under it is not used.
 REFUSALS = frozenset({"noindex", "none", "noimageindex", "noai", "noimageai", "noml"})
@@ -36,7 +37,7 @@ def from_headers(headers: Iterable[tuple[str, str]], tokens: frozenset[str]) -> 
             found.append(reservation("tdm_header", value, value, "header"))
         elif lower == "content-usage":
             found.append(Signal("content_usage", value[:MAX_RAW], _train_ai(value), "header"))
-    return tuple(found)
+    return _few(found)
 
 
 def from_meta(metas: Iterable[tuple[str, str]], tokens: frozenset[str]) -> tuple[Signal, ...]:
@@ -48,18 +49,26 @@ def from_meta(metas: Iterable[tuple[str, str]], tokens: frozenset[str]) -> tuple
             found.append(_directives("meta_robots", content, _SPLIT.split(content.lower()), f"meta name={lower}"))
         elif lower == "tdm-reservation":
             found.append(reservation("tdm_meta", content, content, f"meta name={lower}"))
-    return tuple(found)
+    return _few(found)
 
 
 def from_robots(robots: Robots, decision: Decision, target: str, token: str) -> tuple[Signal, ...]:
     """Returns the rule that decided on a path, and the preference lines of the group that governs us."""
-    found = [Signal("robots", decision.rule, ALLOW if decision.allowed else DENY, decision.evidence)]
+    rule = Signal("robots", decision.rule, ALLOW if decision.allowed else DENY, decision.evidence)
+    found: list[Signal] = []
     for line in robots.lines(token):
         if line.key == "content-signal":
             found.append(Signal("content_signal", line.value[:MAX_RAW], _content_signal(line.value),
                                 f"robots.txt line {line.number}"))
     for line, value in robots.usage(target, token):
         found.append(Signal("content_usage", line.value[:MAX_RAW], _train_ai(value), f"robots.txt line {line.number}"))
+    return rule, *_few(found)
+
+
+def _few(found: list[Signal]) -> tuple[Signal, ...]:
+    """Returns at most MAX_SIGNALS; where there are more, those that deny come first, so that the verdict stays."""
+    if len(found) > MAX_SIGNALS:
+        found = sorted(found, key=lambda signal: signal.verdict != DENY)[:MAX_SIGNALS]
     return tuple(found)
 
 
@@ -73,11 +82,6 @@ def verdict(signals: Sequence[Signal]) -> str:
     reservations.sort(key=lambda signal: _NEAREST_LAST.index(signal.name))
     counted.update(signal.verdict for signal in reservations[-1:])
     return DENY if DENY in counted else ALLOW if ALLOW in counted else UNKNOWN
-
-
-def denial(signals: Sequence[Signal]) -> str:
-    """Returns `name: raw` of the first signal that denies, for a person who asks why; "" when none does."""
-    return next((f"{signal.name}: {signal.raw}" for signal in signals if signal.verdict == DENY), "")
 
 
 def _directives(name: str, raw: str, directives: Iterable[str], evidence: str = "header") -> Signal:

@@ -191,7 +191,7 @@ class _Transfer:
             length = self._header("content-length")
             if self.kind == "page" and content_type.startswith(_NOT_PAGES):
                 self._stopped = "not_html"
-            elif self.kind == "image" and length.isdigit() and int(length[:18]) > self._cap:
+            elif self.kind == "image" and length.isdecimal() and int(length[:18]) > self._cap:
                 self._stopped = "too_large"
         if not self._stopped:
             cap = self._cap if self._status in OK_STATUSES else _OTHER_BODY
@@ -249,7 +249,7 @@ class _Transfer:
     @property
     def _status(self) -> int:
         code = self._status_line.split(" ", 2)[1:2]
-        return int(code[0]) if code and len(code[0]) == 3 and code[0].isdigit() else 0
+        return int(code[0]) if code and len(code[0]) == 3 and code[0].isdecimal() else 0
 
     def _header(self, name: str) -> str:
         return ", ".join(value for key, value in self._headers if key.lower() == name)

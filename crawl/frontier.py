@@ -17,6 +17,7 @@ from crawl.records import CrawlEntry, FetchLog, FetchRow, ImageFetch, Link
 from crawl.tables import stable_hash
 
 DUE = "due"
+_OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
 # A later round may end otherwise; everything else that is not ok is the answer.
 _PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "disconnected", "protocol_error",
                       "http_408", "http_425", "http_429", "http_500", "http_502", "http_503", "http_504"})
@@ -48,6 +49,9 @@ class FrontierRules:
         for name in ("max_pages_per_site_round", "max_pages_per_site", "max_path_segments", "max_calendar_pages"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("max_depth", "max_repeats", "max_query_parameters", "retries"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
 
 def telling_links(groups: Iterable[tuple[Link, ...]]) -> tuple[Link, ...]:
@@ -78,7 +82,7 @@ def is_passing(outcome: str) -> bool:
 
 
 def is_deferred(outcome: str) -> bool:
-    """Returns whether an outcome says that nothing was decided: the URL stays due."""
+    """Returns whether an outcome says that nothing was decided: the URL is due again, without end for our own limit."""
     return outcome.startswith("deferred_")
 
 
@@ -143,6 +147,8 @@ def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[F
 
 
 def _fetched(entry: CrawlEntry, outcome: str, rules: FrontierRules) -> CrawlEntry:
+    if outcome == _OUR_LIMIT:
+        return dataclasses.replace(entry, status=DUE)
     if is_passing(outcome) and entry.retries < rules.retries:
         return dataclasses.replace(entry, status=DUE, retries=entry.retries + 1)
     return dataclasses.replace(entry, status=outcome)
@@ -228,22 +234,30 @@ class Quota:
             self.fetched += entry.last_round >= 0
             if entry.status == DUE:
                 self.due.append(waiting(entry, rules))
-        if len(self.due) > 2 * self.per_round:
-            self.due = heapq.nsmallest(self.per_round, self.due)
+        if len(self.due) > 4 * self.per_round:
+            self._prune()
 
     def merge(self, other: Quota) -> None:
         """Takes another accumulator in."""
         self.fetched += other.fetched
-        self.due = heapq.nsmallest(self.per_round, [*self.due, *other.due])
+        self.due += other.due
+        self._prune()
 
     def selected(self) -> list[CrawlEntry]:
         """Returns what may be fetched now, in order."""
-        # An entry that is tried again was counted as fetched already.
-        again = [item for item in self.due if item.entry.last_round >= 0]
-        first = [item for item in self.due if item.entry.last_round < 0]
+        again, first = self._kinds()
         room = max(0, self.overall - self.fetched)
         allowed = heapq.nsmallest(self.per_round, [*again, *heapq.nsmallest(room, first)])
         return [item.entry for item in allowed]
+
+    def _kinds(self) -> tuple[list[Waiting], list[Waiting]]:
+        """Returns what is tried again, which was counted as fetched already, and what is asked for the first time."""
+        return ([item for item in self.due if item.entry.last_round >= 0],
+                [item for item in self.due if item.entry.last_round < 0])
+
+    def _prune(self) -> None:
+        # Each kind by itself: with both in one list, what is left would depend on when it is cut.
+        self.due = [item for kind in self._kinds() for item in heapq.nsmallest(self.per_round, kind)]
 
 
 def fetch_row(entry: CrawlEntry, shards: int, rules: FrontierRules) -> FetchRow:

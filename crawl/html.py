@@ -20,6 +20,7 @@ MAX_TITLE = 1_000
 TEXT_SAMPLE = 4_000
 MAX_META = 256
 MAX_META_VALUE = 4_096
+_ELEMENT_TEXT = 16_384             # characters of an element's text that are folded: a label may name the whole body
 
 # Tree building is quadratic in what stays open, and clones open formatting elements into every new block: both are
 # bounded before the parser starts (200,000 nested <div> took it 84 s).
@@ -86,8 +87,9 @@ class Document:
     raw_texts: dict[int, str]      # text inside title and JSON-LD scripts, by element index
 
     def text_of(self, index: int) -> str:
-        """Returns the visible text of an element, white space folded."""
-        return fold(self.text[self.elements[index].start:self.ends[index]])
+        """Returns the visible text of an element, white space folded; of a long one its beginning."""
+        start = self.elements[index].start
+        return fold(self.text[start:min(self.ends[index], start + _ELEMENT_TEXT)])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from crawl.html import Document, fold_blocks
 WINDOW = 512                       # characters of surrounding text on each side
 MAX_TEXT = 2_048                   # characters of any one text
 _GAP = re.compile(r"\s")
+_MAX_CAPTIONS = 4
+_CAPTIONS_LOOKED_AT = 64           # of one figure
 _MAX_CLIMB = 64                    # ancestors looked at for the block of an image
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 # Class names under which content systems put the caption of an image (WordPress, MediaWiki, Drupal, LaTeX2HTML, ...).
@@ -73,7 +75,7 @@ class Surroundings:
         if following < len(self._headings):
             high = min(high, elements[self._headings[following]].start)
         start, end = elements[index].start, document.ends[index]
-        # Folding only shrinks: twice the window is enough but for pages that are mostly white space.
+        # Folding only shrinks: eight windows are enough but for pages that are mostly white space.
         before = fold_blocks(document.text[max(low, start - 8 * WINDOW):start])
         after = fold_blocks(document.text[end:min(high, end + 8 * WINDOW)])
         return _last_words(before), first_words(after, WINDOW)
@@ -113,7 +115,7 @@ class Surroundings:
         beyond = bisect.bisect_left(self._captions, self._document.last[scope])
         found: list[str] = []
         end = -1
-        for caption in self._captions[first:beyond]:
+        for caption in self._captions[first:min(beyond, first + _CAPTIONS_LOOKED_AT)]:
             holds_image = caption <= index < self._document.last[caption]
             if holds_image or caption < end:           # `wp-caption` is the frame; a caption inside one is part of it
                 continue
@@ -121,7 +123,7 @@ class Surroundings:
             if text:
                 found.append(text)
             end = self._document.last[caption]
-        return found[:4]
+        return found[:_MAX_CAPTIONS]
 
     def in_main(self, index: int) -> bool:
         """Returns whether an image stands outside nav, aside, and the header and footer of the page."""

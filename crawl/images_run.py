@@ -15,6 +15,7 @@ from typing import Any
 from crawl import storage
 from crawl.config import as_dict, canonical_json, digest
 from crawl.frontier import FrontierRules
+from crawl.parts import PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import Image, ImageFetch
 from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
@@ -28,6 +29,7 @@ class ImagesConfig:
     """How images are downloaded: part of the stage's folder name."""
 
     fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
+    parts: PartLimits = dataclasses.field(default_factory=PartLimits)
     order_seed: int = 0
     shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
     buckets: int = 4               # files of the table
@@ -77,7 +79,8 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run) -> 
         read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
                                             "carried": (carried_paths, Image)})
         parts = root | "Fetch images" >> FetchShards(
-            stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image", hosts)
+            stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image",
+            config.parts, hosts)
         fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
         images = (read["wanted"], merged(read["carried"], fetched)) | "Answer all" >> AnswerAll()
         images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)

@@ -2,13 +2,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 MAX_BYTES = 512 * 1024             # of one script
 MAX_VALUES = 10_000                # JSON values looked at
+MAX_IMAGES = 1_000                 # of one script
+MAX_TEXT = 4_096                   # characters of a text that are looked at
 _IMAGE_FIELDS = ("image", "thumbnailUrl", "primaryImageOfPage")
+# JSON can spell half a pair ("\ud800"), which no encoding of ours holds.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PIXELS = re.compile(r"([0-9]{1,6})(?:px)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +30,11 @@ class NamedImage:
 
 
 def images_of(script: str) -> Iterator[NamedImage]:
-    """Yields the images of one script in order; nothing from a script that is no JSON."""
+    """Yields the images of one script in order, at most MAX_IMAGES; nothing from a script that is no JSON."""
+    yield from itertools.islice(_all_images(script), MAX_IMAGES)
+
+
+def _all_images(script: str) -> Iterator[NamedImage]:
     if len(script) > MAX_BYTES:
         return
     try:
@@ -62,12 +73,12 @@ def _is_image(value: dict[str, Any]) -> bool:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""
+    return _SURROGATE.sub("\ufffd", value[:MAX_TEXT]) if isinstance(value, str) else ""
 
 
 def _number(value: Any) -> int:
     if isinstance(value, dict):
         value = value.get("value")
-    if isinstance(value, str) and value.isascii() and value.removesuffix("px").isdigit():
-        value = int(value.removesuffix("px"))
+    if isinstance(value, str) and (found := _PIXELS.fullmatch(value)):
+        value = int(found[1])
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 100_000 else 0

@@ -11,7 +11,7 @@ and of two runs over one shard the first to write a JSON file wins while the oth
 """
 from __future__ import annotations
 
-import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -112,7 +112,8 @@ class PartWriter:
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
             self._file.close()
-            os.unlink(self._file.name)
+            with contextlib.suppress(FileNotFoundError):       # a commit that failed half-way has removed it
+                os.unlink(self._file.name)
             self._file = None
 
     @property
@@ -232,11 +233,3 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def outcomes_of(parts: list[Part]) -> dict[str, int]:
-    """Returns how many rows of some parts ended how."""
-    totals: collections.Counter[str] = collections.Counter()
-    for part in parts:
-        totals.update(dict(part.log.outcomes))
-    return dict(sorted(totals.items()))

@@ -56,7 +56,7 @@ class FetchLog:
     url: str
     kind: str
     depth: int
-    outcome: str                   # ok, http_404, timeout_total, robots_denied, ...: crawl/fetch.py lists them
+    outcome: str                   # ok, http_404, timeout_total, robots_denied, ...: fetch_shard.py lists them
     http_status: int               # 0 without an answer
     final_url: str
     redirects: tuple[str, ...]     # URLs passed on the way

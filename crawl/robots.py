@@ -36,7 +36,6 @@ class Line:
     number: int                    # from 1
     key: str                       # one of the keys above
     value: str
-    group: str                     # the token it was found under, "" before any group
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,7 +60,9 @@ class Robots:
 
     def __init__(self, data: bytes) -> None:
         self.sitemaps: list[str] = []
-        self._groups: dict[str, list[Line]] = {}
+        # Token -> (lines of a group, index of the first that is told to it), in file order.  Agents named together
+        # share the lines: many agents times many rules would be gigabytes out of half a megabyte.
+        self._groups: dict[str, list[tuple[list[Line], int]]] = {}
         self._compiled: dict[str, tuple[str, list[_Rule]]] = {}
         self._read(data)
 
@@ -72,7 +73,7 @@ class Robots:
         "line 2, group '*': Disallow: /x"
         """
         group, rules = self._rules(token)
-        path = _canonical(target, is_pattern=False)
+        path = canonical(target, is_pattern=False)
         best: _Rule | None = None
         for rule in rules:
             better = best is None or (rule.length, rule.allow) > (best.length, best.allow)
@@ -94,7 +95,7 @@ class Robots:
 
     def lines(self, token: str) -> list[Line]:
         """Returns every line of the merged groups that govern a product token, in file order (R-14)."""
-        return self._groups.get(token.lower(), self._groups.get("*", []))
+        return [line for group, start in self._groups.get(self.group(token), ()) for line in group[start:]]
 
     def usage(self, target: str, token: str) -> list[tuple[Line, str]]:
         """Returns the Content-Usage lines with the longest path that fits a target, and their value without the path.
@@ -103,13 +104,15 @@ class Robots:
         """
         found: list[tuple[Line, str]] = []
         longest = -1
+        whole = canonical(target, is_pattern=False)
         for line in self.lines(token):
             if line.key == "content-usage":
                 path, _, value = line.value.partition(" ") if line.value[:1] in "/*" else ("", "", line.value)
                 pattern = Pattern(path)
-                if pattern.length >= longest and pattern.fits(target):
-                    found = [*(found if pattern.length == longest else []), (line, value)]
-                    longest = pattern.length
+                if pattern.length >= longest and pattern.matches(whole):
+                    if pattern.length > longest:
+                        found, longest = [], pattern.length
+                    found.append((line, value))
         return found
 
     def group(self, token: str) -> str:
@@ -119,30 +122,32 @@ class Robots:
     def _rules(self, token: str) -> tuple[str, list[_Rule]]:
         name = self.group(token)
         if name not in self._compiled:
-            self._compiled[name] = name, [_Rule(line) for line in self._groups.get(name, ())
+            self._compiled[name] = name, [_Rule(line) for line in self.lines(name)
                                           if line.key in ("allow", "disallow") and line.value]
         return self._compiled[name]
 
     def _read(self, data: bytes) -> None:
         """Collects the lines group by group: a user-agent line after a rule begins a new group (R-12)."""
-        names: list[str] = []
-        seen_rule = False
+        group: list[Line] = []
+        named = seen_rule = False
         for number, text in enumerate(_lines(data), 1):
             key, value = _key_value(text)
             if key == "user-agent":
                 if seen_rule:
-                    names, seen_rule = [], False
+                    group, named, seen_rule = [], False, False
                 name = _agent(value)
                 if name:
-                    names.append(name)
-                    self._groups.setdefault(name, [])
+                    named = True
+                    groups = self._groups.setdefault(name, [])
+                    if not groups or groups[-1][0] is not group:
+                        groups.append((group, len(group)))
             elif key == "sitemap":
                 self.sitemaps.append(value[:2083])
             elif key:
                 # Other records do not end a group; they are told to the agents named so far.
                 seen_rule = seen_rule or key in ("allow", "disallow")
-                for name in dict.fromkeys(names):
-                    self._groups[name].append(Line(number, key, value, name))
+                if named:
+                    group.append(Line(number, key, value))
 
 
 class Pattern:
@@ -152,16 +157,12 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.anchored = text.endswith("$")
-        pattern = _canonical(text.removesuffix("$"), is_pattern=True)
+        pattern = canonical(text.removesuffix("$"), is_pattern=True)
         self.length = len(pattern) + self.anchored
         self.pieces = pattern.split("*")
 
-    def fits(self, target: str) -> bool:
-        """Returns whether the pattern fits path and query of a normalised URL."""
-        return self.matches(_canonical(target, is_pattern=False))
-
     def matches(self, path: str) -> bool:
-        """Returns whether the pattern fits a canonical path: leftmost pieces, so O(path x pieces) (R-17)."""
+        """Returns whether the pattern fits a `canonical` path: leftmost pieces, so O(path x pieces) (R-17)."""
         first, *rest = self.pieces
         if not path.startswith(first):
             return False
@@ -224,7 +225,7 @@ def _seconds(value: str) -> float:
     return seconds if math.isfinite(seconds) and seconds >= 0 else 0.0
 
 
-def _canonical(text: str, *, is_pattern: bool) -> str:
+def canonical(text: str, *, is_pattern: bool) -> str:
     """Returns a path or pattern with one spelling for each octet (R-18, RFC 9309, section 2.2.2).
 
     Octets outside ASCII are percent-encoded, hex digits upper case, unreserved ones decoded.  A `$`, and in a path

@@ -113,7 +113,6 @@ class Access:
 
     def __init__(self, host: Host, policy: FetchPolicy) -> None:
         self.host = host
-        self.crawl_delay_s = host.crawl_delay_s
         self._policy = policy
         self._tdmrep = TdmRep(host.tdm_body)
         self._robots = Robots(host.body if host.robots == "ok" else b"")

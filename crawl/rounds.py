@@ -22,7 +22,7 @@ from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
 from crawl.html import ParseLimits
-from crawl.parts import committed
+from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
 from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page
 from crawl.seeds import read_seeds, way_out
@@ -44,6 +44,7 @@ class CrawlConfig:
     fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
     frontier: FrontierRules = dataclasses.field(default_factory=FrontierRules)
     parse: ParseLimits = dataclasses.field(default_factory=ParseLimits)
+    parts: PartLimits = dataclasses.field(default_factory=PartLimits)
     max_rounds: int = 20
     shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
     buckets: int = 4               # files of each table
@@ -140,7 +141,7 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     def build(root: Any) -> None:
         parts = root | "Fetch pages" >> FetchShards(
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
-            known_hosts)
+            config.parts, known_hosts)
         pages, links, candidates = parts | "Parse pages" >> ParseParts(
             crawl.stage.out, directory, config.fetch, config.parse)
         pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)
@@ -167,7 +168,7 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
     logs = tuple(entry for tables in rounds for entry in tables["fetch_log"])
     deferred = sum(count for entry in logs for name, count in entry.outcomes if is_deferred(name))
     if deferred:
-        notes.append(f"{deferred} fetches were put off (outcomes deferred_*) and tried again in a later round")
+        notes.append(f"{deferred} fetches were put off (outcomes deferred_*), to be tried again in a later round")
     tables: Tables = {name: tuple(entry for round_tables in rounds for entry in round_tables[name])
                       for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list")}
     tables |= {"crawldb": last["crawldb"], "seeds": last["seeds"]}
@@ -199,7 +200,7 @@ def _seed_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
                          f"{_said(outcome)}: {way_out(url, outcome)}")
     for url in missed[:_MAX_SEED_NOTES]:
         yield (f"seed {url} was not fetched: {_said(statuses[url])}; {way_out(url, statuses[url])}, "
-               f"then remove {crawl.stage.directory} and run again")
+               f"then remove {crawl.stage.folder} below the output folder and run again")
     if len(missed) > _MAX_SEED_NOTES:
         yield f"{len(missed) - _MAX_SEED_NOTES} more seeds were not fetched; the table `seeds` has their outcomes"
 

@@ -5,12 +5,14 @@ JPEG (ITU-T T.81), PNG (W3C), GIF89a, WebP (RFC 9649), BMP.
 from __future__ import annotations
 
 import dataclasses
+import re
 import struct
 
 _OTHERS = (b"II*\x00", b"MM\x00*", b"8BPS", b"\x00\x00\x01\x00", b"\x00\x00\x02\x00", b"\xff\x0a", b"icns",
            b"\x76\x2f\x31\x01", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ",
            b"%!PS", b"SIMPLE  =", b"FLIF", b"BPG\xfb", b"qoif")
 _MAX_JPEG_SEGMENTS = 2000
+_FILL = re.compile(rb"\xff+")      # T.81, B.1.1.2: any number of them before a marker
 # Start of frame, baseline to lossless; C4, C8 and CC are tables (T.81, table B.1).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -54,10 +56,10 @@ def sniff(data: bytes, max_pixels: int = 64_000_000) -> Sniffed:
 def _jpeg_size(data: bytes) -> tuple[int, int]:
     at = 2
     for _ in range(_MAX_JPEG_SEGMENTS):
-        if data[at] != 0xFF:
+        fill = _FILL.match(data, at)
+        if not fill:
             return 0, 0
-        while data[at] == 0xFF:                      # fill bytes
-            at += 1
+        at = fill.end()
         marker = data[at]
         at += 1
         if marker in _JPEG_FRAMES:

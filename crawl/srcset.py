@@ -14,6 +14,7 @@ TARGET_WIDTH = 2048
 MAX_ENTRIES = 64
 
 _SPACE = " \t\n\f\r"
+_WHOLE = re.compile(r"(?=0*[1-9])[0-9]{1,9}")      # above 0; no picture is larger
 _FLOAT = re.compile(r"-?(?:\d+|\d*\.\d+)(?:[eE][+-]?\d+)?")
 
 
@@ -78,13 +79,12 @@ def _offer(url: str, descriptors: list[str]) -> Offer | None:
     width, density, height = 0, None, 0
     for descriptor in descriptors:
         number, unit = descriptor[:-1], descriptor[-1]
-        if unit == "w" and number.isascii() and number.isdigit() and not width and density is None and int(number) > 0:
+        if unit == "w" and _WHOLE.fullmatch(number) and not width and density is None:
             width = int(number)
         elif unit == "x" and _FLOAT.fullmatch(number) and not width and density is None and not height \
                 and float(number) >= 0:
             density = float(number)
-        elif unit == "h" and number.isascii() and number.isdigit() and not height and density is None \
-                and int(number) > 0:
+        elif unit == "h" and _WHOLE.fullmatch(number) and not height and density is None:
             height = int(number)
         else:
             return None

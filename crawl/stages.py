@@ -25,6 +25,8 @@ from crawl.errors import UsageError
 from crawl.tables import FileEntry, add_digests, from_row
 
 MANIFEST = "manifest.json"
+# What reading JSON raises that is cut, or holds other things than were written.
+_NOT_AS_WRITTEN = (ValueError, KeyError, TypeError, AttributeError)
 # What may change bytes downstream.
 _RECORDED_VERSIONS = ("apache-beam", "pyarrow", "numpy", "pillow", "fasttext", "lightgbm", "tokenizers", "safetensors",
                       "selectolax", "imagehash", "torch")
@@ -91,20 +93,17 @@ class Manifest:
 def read_manifest(out: str, folder: str) -> Manifest | None:
     """Returns the manifest of a stage folder, or None when the stage is not finished.
 
-    Raises UsageError when a file it names is missing or has another size.
+    Raises UsageError when a file it names is missing or has another size, or when it is damaged itself.
     """
     path = storage.join(out, folder, MANIFEST)
     if not storage.exists(path):
         return None
-    value = json.loads(storage.read_bytes(path))
-    tables = {name: tuple(from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
-                          for entry in entries) for name, entries in value["tables"].items()}
-    funnel = tuple(Funnel(line["stage"], line["unit"], line["rows_in"],
-                          tuple((name, count) for name, count in line["outcomes"])) for line in value["funnel"])
-    manifest = Manifest(stage=value["stage"], out=out, folder=folder, format=value["format"], inputs=value["inputs"],
-                        config=value["config"], tables=tables, funnel=funnel, notes=tuple(value["notes"]),
-                        extra=value["extra"])
-    for entries in tables.values():
+    try:
+        manifest = _decode(json.loads(storage.read_bytes(path)), out, folder)
+    except (OSError, *_NOT_AS_WRITTEN) as error:
+        raise UsageError(f"{path}: damaged ({type(error).__name__}: {error}); copy it again, or remove "
+                         f"{storage.join(out, folder)} to build the stage again") from error
+    for entries in manifest.tables.values():
         for entry in entries:
             file = storage.join(out, folder, entry.name)
             found = storage.size(file) if storage.exists(file) else -1
@@ -112,6 +111,16 @@ def read_manifest(out: str, folder: str) -> Manifest | None:
                 raise UsageError(f"{file}: the manifest says {entry.bytes} bytes, there are {max(found, 0)}; "
                                  f"remove {storage.join(out, folder)} to build the stage again")
     return manifest
+
+
+def _decode(value: Any, out: str, folder: str) -> Manifest:
+    tables = {name: tuple(from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
+                          for entry in entries) for name, entries in value["tables"].items()}
+    funnel = tuple(Funnel(line["stage"], line["unit"], line["rows_in"],
+                          tuple((name, count) for name, count in line["outcomes"])) for line in value["funnel"])
+    return Manifest(stage=value["stage"], out=out, folder=folder, format=value["format"], inputs=value["inputs"],
+                    config=value["config"], tables=tables, funnel=funnel, notes=tuple(value["notes"]),
+                    extra=value["extra"])
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -198,7 +207,13 @@ def recorded_versions() -> dict[str, str]:
 def current(out: str) -> dict[str, str]:
     """Returns stage name -> folder of the current set; empty for a new root."""
     path = storage.join(out, "dataset.json")
-    return json.loads(storage.read_bytes(path))["stages"] if storage.exists(path) else {}
+    if not storage.exists(path):
+        return {}
+    try:
+        return {str(name): str(folder) for name, folder in json.loads(storage.read_bytes(path))["stages"].items()}
+    except (OSError, *_NOT_AS_WRITTEN) as error:
+        raise UsageError(f"{path}: damaged ({type(error).__name__}: {error}); copy it again, or remove it and run "
+                         f"the same commands again: what is finished is found and not built twice") from error
 
 
 def current_manifest(out: str, name: str) -> Manifest:
@@ -222,13 +237,17 @@ def _refuse_other_half(stage: Stage) -> None:
     """Refuses to leave a half-finished fetch behind; records this one as the open one."""
     path = storage.join(stage.out, stage.name, "open.json")
     if storage.exists(path):
-        other = json.loads(storage.read_bytes(path))
-        if other["folder"] != stage.folder and read_manifest(stage.out, other["folder"]) is None:
+        try:
+            other = json.loads(storage.read_bytes(path))
+            folder, theirs = other["folder"], {"inputs": other["inputs"], "config": other["config"]}
+        except (OSError, *_NOT_AS_WRITTEN) as error:
+            raise UsageError(f"{path}: damaged ({type(error).__name__}: {error}); remove it, and run again with the "
+                             f"settings of the run that was stopped") from error
+        if folder != stage.folder and read_manifest(stage.out, folder) is None:
             ours = {"inputs": stage.inputs, "config": stage.config}
-            theirs = {"inputs": other["inputs"], "config": other["config"]}
             raise UsageError(f"{stage.out}: a half-finished {stage.name} with other settings lies here "
                              f"({', '.join(_differences(theirs, ours))}); run it to its end with its own settings, "
-                             f"or remove {storage.join(stage.out, other['folder'])} to give it up")
+                             f"or remove {storage.join(stage.out, folder)} to give it up")
     storage.replace_bytes(path, canonical_json(
         {"folder": stage.folder, "inputs": stage.inputs, "config": stage.config}).encode())
 

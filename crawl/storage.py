@@ -88,13 +88,7 @@ def commit_bytes(path: str, data: bytes) -> bool:
         except AlreadyExistsError:
             pass
     else:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}{_TEMPORARY}"
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if link_new(temporary, path):
+        if link_new(_write_temporary(path, data), path):
             return True
     if hashlib.sha256(read_bytes(path)).digest() != hashlib.sha256(data).digest():
         raise CommitConflict(f"{path} already holds other bytes; another run wrote to the same place")
@@ -123,13 +117,18 @@ def replace_bytes(path: str, data: bytes) -> None:
         store, name = _remote(path)
         store.put(name, data)
         return
+    os.replace(_write_temporary(path, data), path)
+
+
+def _write_temporary(path: str, data: bytes) -> str:
+    """Returns the name of a local file beside `path` with these bytes on the disk."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{os.getpid()}.{os.urandom(4).hex()}{_TEMPORARY}"
     with open(temporary, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    return temporary
 
 
 def _remote(path: str) -> tuple[Any, str]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from crawl import storage
 from crawl.config import canonical_json
+from crawl.errors import UsageError
 
 R = TypeVar("R")
 
@@ -102,12 +103,21 @@ def write_table(directory: str, name: str, record_type: type[R], rows: Iterable[
 
 
 def read_table(path: str, record_type: type[R]) -> Iterator[R]:
-    """Yields the rows of one file as records, one row group in memory at a time."""
-    source = pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
-    with pq.ParquetFile(source) as file:
-        for group in range(file.num_row_groups):
-            for row in file.read_row_group(group).to_pylist():
-                yield from_row(record_type, row)
+    """Yields the rows of one file as records, one row group in memory at a time; raises UsageError for damaged ones."""
+    for rows in _row_groups(path):
+        for row in rows:
+            yield from_row(record_type, row)
+
+
+def _row_groups(path: str) -> Iterator[list[dict[str, Any]]]:
+    try:
+        source = pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
+        with pq.ParquetFile(source) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(f"{path}: damaged table ({str(error).splitlines()[0]}); copy it again, or remove its stage "
+                         f"folder to build the stage again") from error
 
 
 def from_row(record_type: type[R], row: dict[str, Any]) -> R:

@@ -8,7 +8,7 @@ import json
 
 from crawl.consent import MAX_RAW, reservation
 from crawl.records import Signal
-from crawl.robots import Pattern
+from crawl.robots import Pattern, canonical
 
 PATH = "/.well-known/tdmrep.json"
 
@@ -36,4 +36,5 @@ class TdmRep:
         >>> TdmRep(b'[{"location": "/", "tdm-reservation": 1}]').signals("/x")[0].verdict
         'deny'
         """
-        return next(((signal,) for pattern, signal in self._entries if pattern.fits(target)), ())
+        path = canonical(target, is_pattern=False)
+        return next(((signal,) for pattern, signal in self._entries if pattern.matches(path)), ())

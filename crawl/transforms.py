@@ -26,7 +26,7 @@ from crawl.frontier import (
 from crawl.html import ParseLimits
 from crawl.known_images import may_carry, only_answer
 from crawl.parse import parse_page
-from crawl.parts import Part
+from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import CrawlEntry, FetchLog, FetchRow, Image, ImageLog
 from crawl.tables import FileEntry, encode_table, from_row, read_table, stable_hash
@@ -148,6 +148,7 @@ class FetchShards(beam.PTransform):
     network: Network
     round_number: int
     kind: str                      # page or image
+    limits: PartLimits
     known_hosts: tuple[str, ...] = ()
 
     def expand(self, root: Any) -> Any:
@@ -160,7 +161,7 @@ class FetchShards(beam.PTransform):
     def _fetch(self, shard: int) -> Iterator[Part]:
         path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
-                               known_hosts=self.known_hosts,
+                               known_hosts=self.known_hosts, limits=self.limits,
                                progress=functools.partial(progress.report, f"{self.kind}s fetched"))
 
 

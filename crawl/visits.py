@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import email.utils
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -22,6 +23,7 @@ from crawl.tdmrep import PATH
 
 _WINDOW = 10_000                   # rows in memory: enough that a slow host does not hold up the others
 _HEARTBEAT_S = 0.5
+_PARSED_RULES = 2_000              # authorities whose rules are kept ready to match: they take ten times their bytes
 # Somebody else's trouble, perhaps over in a moment.
 _FAULTS = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "tls_error", "protocol_error",
                      "disconnected"})
@@ -71,7 +73,8 @@ class Visits:
         self._clock = clock
         self._addresses = network.addresses()
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
-        self._access: dict[str, Access] = {}
+        self._hosts: dict[str, Host] = {}                    # authorities whose answers hold in this run
+        self._access = functools.lru_cache(_PARSED_RULES)(functools.partial(Access, policy=policy))
         self._parked: dict[str, list[_Task]] = {}            # authority whose files are asked for -> rows
         self._finished: collections.deque[Visit] = collections.deque()
         self._open_rows = 0                # admitted and not yet yielded
@@ -139,8 +142,8 @@ class Visits:
     def _may_ask(self, task: _Task) -> bool:
         """Returns whether a row's next hop may be requested now; if not, it is ended or parked for its robots.txt."""
         authority = urls.authority(task.url)
-        access = self._access.get(authority)
-        if access is None:
+        host = self._hosts.get(authority)
+        if host is None:
             known = self._known.get(authority)
             if known is None or not is_fresh(known, recorded_time()):
                 asked = authority in self._parked
@@ -148,16 +151,16 @@ class Visits:
                 if not asked:
                     self._queue(_Task(robots_url(authority), None, authority), first=True)
                 return False
-            access = self._open(known)
-        outcome, task.signals = access.ask(task.url)
+            host = self._open(known)
+        outcome, task.signals = self._access(host).ask(task.url)
         if outcome:
             self._finish(task, outcome)
         return not outcome
 
-    def _open(self, host: Host) -> Access:
-        access = self._access[host.authority] = Access(host, self._policy)
-        self._scheduler.ask_for_delay(urls.politeness_key(host.authority), access.crawl_delay_s)
-        return access
+    def _open(self, host: Host) -> Host:
+        self._hosts[host.authority] = host
+        self._scheduler.ask_for_delay(urls.politeness_key(host.authority), host.crawl_delay_s)
+        return host
 
     def _wait(self, client: Client) -> None:
         """Waits for the next answer or the next host that may be asked, and handles what came."""
@@ -240,7 +243,7 @@ class Visits:
         if task.host is None:
             host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
             tdmrep = str(urls.normalize(PATH, robots_url(task.authority)))
-            if not fetched.outcome.startswith("deferred_") and not Access(host, self._policy).ask(tdmrep)[0]:
+            if not fetched.outcome.startswith("deferred_") and not self._access(host).ask(tdmrep)[0]:
                 self._queue(_Task(tdmrep, None, task.authority, host), first=True)
                 return
         else:
@@ -276,10 +279,10 @@ def _nothing(url: str, outcome: str) -> Answer:
 def _retry_after(answer: Answer) -> float:
     """Returns the seconds a 429 or 503 asks us to stay away; a date is read against the answer's own Date."""
     value = answer.header("retry-after") if answer.status in (429, 503) else ""
-    if value.isdigit():
+    if value.isdecimal():                    # not isdigit(): "²" is a Latin-1 digit that no number is made of
         return float(value[:9])
     try:
         until = email.utils.parsedate_to_datetime(value)
         return max(0.0, (until - email.utils.parsedate_to_datetime(answer.header("date"))).total_seconds())
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return 0.0

@@ -30,17 +30,17 @@ _FOLDERS = {"first": ("img", "media/photos", "images", "assets/uploads"),
             "second": ("files", "content/pics", "sites/default/files", "i")}
 _SIZE_NAMES = {"first": {"": "", "s": "_s", "l": "_l"}, "second": {"": "-full", "s": "-160w", "l": "-2x"}}
 _IMAGE = {
-    "first": re.compile(r"/([a-z/]+)/(\d{7,})(|_s|_l)\.(jpg|png|webp)"),
-    "second": re.compile(r"/([a-z/]+)/p([0-9a-f]{6,})(-full|-160w|-2x)\.(jpg|png|webp)")}
+    "first": re.compile(r"/([a-z/]+)/(\d{7,9})(|_s|_l)\.(jpg|png|webp)"),
+    "second": re.compile(r"/([a-z/]+)/p([0-9a-f]{6,9})(-full|-160w|-2x)\.(jpg|png|webp)")}
 PRIVATE = "private"                # the folder robots.txt disallows
 _ARTICLE = {"first": "/a/{}.html", "second": "/journal/{}/"}
 _HIDDEN = {"first": "/members/{}.html", "second": "/internal/{}/"}
 _LISTING = {"first": "/topics/{}/{}.html", "second": "/tags/{}/?p={}"}
 _PAGE = {
-    "first": {"article": re.compile(r"/a/(\d+)\.html"), "hidden": re.compile(r"/members/(\d+)\.html"),
-              "listing": re.compile(r"/topics/(\d+)/(\d+)\.html")},
-    "second": {"article": re.compile(r"/journal/(\d+)/"), "hidden": re.compile(r"/internal/(\d+)/"),
-               "listing": re.compile(r"/tags/(\d+)/\?p=(\d+)")}}
+    "first": {"article": re.compile(r"/a/(\d{1,9})\.html"), "hidden": re.compile(r"/members/(\d{1,9})\.html"),
+              "listing": re.compile(r"/topics/(\d{1,9})/(\d{1,9})\.html")},
+    "second": {"article": re.compile(r"/journal/(\d{1,9})/"), "hidden": re.compile(r"/internal/(\d{1,9})/"),
+               "listing": re.compile(r"/tags/(\d{1,9})/\?p=(\d{1,9})")}}
 
 
 def image_folder(profile: str, host: int) -> str:

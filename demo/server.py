@@ -25,7 +25,7 @@ from demo.images import DrawJob, draw
 from demo.plan import GONE_HOST
 from demo.web import SyntheticWeb
 
-ADDRESS = "127.0.0.1"
+ADDRESS = "127.0.0.1"              # listened on unless told otherwise
 IDLE_S = 30                        # a silent connection is closed after so long
 
 
@@ -42,9 +42,11 @@ class WebServer:
     """A running web: its ports, its CA, its seeds, and the log of what was asked."""
 
     def __init__(self, web: SyntheticWeb, port: int = 0, tls_port: int = 0, pool: int = 2,
-                 access_log: Path | None = None, slow_s: float = SLOW_S) -> None:
+                 access_log: Path | None = None, slow_s: float = SLOW_S, listen: str = ADDRESS,
+                 advertised: str = "") -> None:
         self.web = web
         self.slow_s = slow_s
+        self.address = advertised or listen
         self.closing = False
         self.log: list[Access] = []
         self._lock = threading.Lock()
@@ -58,8 +60,8 @@ class WebServer:
                 self._log_file = opened.enter_context(access_log.open("a", encoding="utf-8"))
             self.ca_file = opened.enter_context(TemporaryDirectory(prefix="synthetic-web-")) + "/ca.pem"
             self._authority.cert_pem.write_to_path(self.ca_file)
-            self._listeners = [opened.enter_context(_Listener(self, port, None)),
-                               opened.enter_context(_Listener(self, tls_port, self._server_context()))]
+            self._listeners = [opened.enter_context(_Listener(self, listen, port, None)),
+                               opened.enter_context(_Listener(self, listen, tls_port, self._server_context()))]
             self._opened = opened.pop_all()
         # Spawned, because forking a process that has threads may hang the child.
         self._pool = ProcessPoolExecutor(pool, multiprocessing.get_context("spawn")) if pool else None
@@ -75,7 +77,7 @@ class WebServer:
     @property
     def connect_to(self) -> tuple[str, ...]:
         """Returns curl's --connect-to values, NAME:PORT:ADDRESS:PORT, for both ports of every name."""
-        lines = [f"{name}:{port}:{ADDRESS}:{own}" for name in self.web.hosts
+        lines = [f"{name}:{port}:{self.address}:{own}" for name in self.web.hosts
                  for port, own in ((80, self.http_port), (443, self.https_port))]
         return (*lines, f"{GONE_HOST}:80:{ADDRESS}:1")
 
@@ -150,11 +152,11 @@ class _Listener(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 512
 
-    def __init__(self, owner: WebServer, port: int, context: ssl.SSLContext | None) -> None:
+    def __init__(self, owner: WebServer, address: str, port: int, context: ssl.SSLContext | None) -> None:
         self.owner = owner
         self.context = context
         self._open: set[socket.socket] = set()
-        super().__init__((ADDRESS, port), _Handler)
+        super().__init__((address, port), _Handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
@@ -230,9 +232,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def serve(web: SyntheticWeb, port: int = 0, tls_port: int = 0, pool: int = 2, access_log: Path | None = None,
-          slow_s: float = SLOW_S) -> WebServer:
-    """Returns a server of the web on loopback, to be used in a `with` block; port 0 takes any free one.
+          slow_s: float = SLOW_S, listen: str = ADDRESS, advertised: str = "") -> WebServer:
+    """Returns a server of the web, to be used in a `with` block; port 0 takes any free one.
 
     `pool` processes draw the pictures (0: the connection's thread does); `slow_s` is the patience a slow answer takes.
+    Clients are told to connect to `advertised`, a name or address of this machine, else to `listen`.
     """
-    return WebServer(web, port, tls_port, pool, access_log, slow_s)
+    return WebServer(web, port, tls_port, pool, access_log, slow_s, listen, advertised)

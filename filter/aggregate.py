@@ -29,6 +29,13 @@ class AggregateRules:
     max_claims: int = 64               # occurrences kept for one image; the true count is stored
     test_share: float = 0.0            # of captions, by hash, whose images are the test split
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.test_share <= 1:
+            raise ValueError(f"test_share is {self.test_share}; it is a share, 0 to 1")
+        for name in ("max_images_per_caption", "placeholder_texts", "max_claims"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settled:

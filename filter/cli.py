@@ -4,16 +4,18 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from crawl import storage
 from crawl.cli import add_build_options
 from crawl.config import override
 from crawl.errors import UsageError
 from crawl.lock import run_lock
-from crawl.stages import Manifest
+from crawl.stages import Manifest, current
 
 
 def register(subparsers: Any) -> None:
@@ -87,6 +89,8 @@ def filter_command(args: argparse.Namespace) -> int:
 def explain_command(args: argparse.Namespace) -> int:
     """Prints all rows about one thing; exit status 1 when there is none."""
     from filter.explain import explain, one_line
+    if not current(args.out):
+        raise UsageError(f"{args.out}: no finished stage here; give --out the root of a dataset")
     found = 0
     for where, row in explain(args.out, args.what):
         found += 1
@@ -101,7 +105,7 @@ def train_command(args: argparse.Namespace) -> int:
     from filter.scorer_training import labelled_features, read_labels, train
     _refuse_missing(args.labels)
     trained = train(*labelled_features(args.out, read_labels(args.labels)))
-    pathlib.Path(args.model).write_text(trained.model, encoding="utf-8")
+    _write_model(args.model, trained.model)
     print(f"{args.model}: {trained.rows} pairs, {trained.positive} of them right, log loss {trained.log_loss:.4f} "
           f"on these very pairs")
     return 0
@@ -109,10 +113,10 @@ def train_command(args: argparse.Namespace) -> int:
 
 def train_natural_command(args: argparse.Namespace) -> int:
     """Trains the natural-image classifier and writes its model."""
-    from filter.natural_training import read_labels, train_natural, write_natural
+    from filter.natural_training import natural_text, read_labels, train_natural
     _refuse_missing(args.labels)
     value = train_natural(read_labels(args.labels, args.root))
-    write_natural(value, args.model)
+    _write_model(args.model, natural_text(value))
     seen = value["seen"]
     print(f"{args.model}: {seen['images']} images of {seen['sources']} sources; with each source left out in turn "
           f"{seen['accuracy_left_out']:.1%} right, {seen['natural_kept_left_out']:.1%} of the natural ones kept")
@@ -121,7 +125,14 @@ def train_natural_command(args: argparse.Namespace) -> int:
 
 def _refuse_missing(path: str) -> None:
     if not pathlib.Path(path).is_file():
-        raise UsageError(f"--labels {path!r} is not a file")
+        raise UsageError(f"--labels {path!r} is not a file; name a CSV (--help says which columns)")
+
+
+def _write_model(path: str, text: str) -> None:
+    try:
+        storage.replace_bytes(os.path.abspath(path), text.encode())
+    except OSError as error:
+        raise UsageError(f"--model {path}: cannot write it ({error.strerror}); name another file") from error
 
 
 def _show(manifest: Manifest, as_json: bool) -> int:

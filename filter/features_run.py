@@ -22,6 +22,11 @@ class FeaturesConfig:
     max_pixels: int = MAX_PIXELS       # of an image, before it is decoded; more is too_many_pixels
     buckets: int = 4                   # files of the table
 
+    def __post_init__(self) -> None:
+        for name in ("max_pixels", "buckets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
 
 def features(out: str, config: FeaturesConfig, run: Run) -> Manifest:
     """Returns the manifest of the table `features`: ImageFacts, a row a distinct image that arrived."""

@@ -19,3 +19,9 @@ class FilterConfig:
     scorer_path: str = ""              # model of `weak`; empty: the shipped one
     min_score: float = 0.4             # P(caption describes image); below: low_score
     buckets: int = 4                   # files of each table
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_score <= 1:
+            raise ValueError(f"min_score is {self.min_score}; it is a probability, 0 to 1")
+        if self.buckets < 1:
+            raise ValueError(f"buckets is {self.buckets}; it must be at least 1")

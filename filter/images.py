@@ -19,6 +19,11 @@ class ImageRules:
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
     min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
 
+    def __post_init__(self) -> None:
+        unknown = set(self.formats) - {"jpg", "png", "webp"}
+        if unknown or not self.formats:
+            raise ValueError(f"formats is {list(self.formats)}; a sample may hold jpg, png and webp")
+
 
 def reject_image(facts: ImageFacts, rules: ImageRules) -> str | None:
     """Returns why an image is dropped, or None; what could not be decoded keeps its own reason."""

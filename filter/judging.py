@@ -28,6 +28,11 @@ class JudgeConfig:
     max_images_of_a_text: int = 3        # on one page; files of one picture (srcset, noscript) share theirs rightly
     buckets: int = 4                     # files of each table
 
+    def __post_init__(self) -> None:
+        for name in ("max_images_of_a_text", "buckets"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
 
 def source_rank(source: str) -> int:
     """Returns a source's place in SOURCES, the last place for an unknown one."""

@@ -36,7 +36,12 @@ def train_natural(rows: Iterable[tuple[str, str]]) -> dict[str, Any]:
     """
     features, labels, sources = [], [], []
     for path, label in rows:
-        decoded = decode(pathlib.Path(path).read_bytes(), small=SIDE)
+        try:
+            data = pathlib.Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path}: a labelled image that cannot be read ({error.strerror}); "
+                             f"correct its row or --root") from error
+        decoded = decode(data, small=SIDE)
         if decoded.pixels is None:
             continue
         features.append(statistics(decoded.pixels))
@@ -90,6 +95,6 @@ def _fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> dict[str, Any]:
             "weights": np.round(beta[:-1], 6).tolist(), "bias": round(float(beta[-1]), 6)}
 
 
-def write_natural(value: dict[str, Any], path: str) -> None:
-    """Writes a model as the JSON that filter/natural.py reads."""
-    pathlib.Path(path).write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+def natural_text(value: dict[str, Any]) -> str:
+    """Returns a model as the JSON that filter/natural.py reads."""
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crawl import storage
+from crawl.errors import UsageError
 from crawl.stages import Manifest
 from crawl.tables import stable_hash
 from crawl.urls import site
@@ -143,7 +144,16 @@ def rows(manifest: Manifest, table: str, columns: Iterable[str]) -> Iterator[dic
     if table not in manifest.tables:
         return
     for path in manifest.paths(table):
+        for batch in _batches(path, columns):
+            yield from batch
+
+
+def _batches(path: str, columns: Iterable[str]) -> Iterator[list[dict[str, Any]]]:
+    try:
         source = pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
         with pq.ParquetFile(source) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns)):
-                yield from batch.to_pylist()
+                yield batch.to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UsageError(f"{path}: damaged table ({str(error).splitlines()[0]}); copy it again, or remove its stage "
+                         f"folder to build the stage again") from error

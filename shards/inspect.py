@@ -63,9 +63,13 @@ def _sites(shards: ShardSet) -> dict[str, int]:
     counts: collections.Counter[str] = collections.Counter()
     for shard in shards.shards:
         if shard.table:
-            with pq.ParquetFile(shards.path(shard.table)) as file:
-                for batch in file.iter_batches(columns=["page_url"]):
-                    counts.update(map(site_of, batch.column(0).to_pylist()))
+            try:
+                with pq.ParquetFile(shards.path(shard.table)) as file:
+                    for batch in file.iter_batches(columns=["page_url"]):
+                        counts.update(map(site_of, batch.column(0).to_pylist()))
+            except (OSError, ValueError) as error:
+                raise UsageError(f"{shards.path(shard.table)}: damaged table ({str(error).splitlines()[0]}); copy it "
+                                 f"again; `imagebert shards validate` lists every fault") from error
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 

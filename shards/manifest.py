@@ -74,13 +74,17 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
     if value.get("stage") != "shards":
         raise UsageError(f"{file}: the manifest of stage {value.get('stage')!r}, not of shards; give the dataset's "
                          f"root or its shards/ folder")
-    sizes = {entry["name"]: entry["bytes"] for entry in value["tables"]["shards"]}
+    try:
+        sizes = {entry["name"]: entry["bytes"] for entry in value["tables"]["shards"]}
+        extra = value["extra"]
+        shards = sorted((ShardFile(**shard) for shard in extra["shards"]), key=lambda shard: shard.name)
+        facts = {field.name: extra[field.name] for field in dataclasses.fields(ShardSet)
+                 if field.name not in ("directory", "digest", "shards")}
+    except (KeyError, TypeError) as error:
+        raise UsageError(f"{file}: not a manifest of shards as this version writes it "
+                         f"({type(error).__name__}: {error}); copy it again, or build the shards again") from error
     for name, expected in sizes.items() if check_sizes else ():
         _check_size(directory, name, expected)
-    extra = value["extra"]
-    shards = sorted((ShardFile(**shard) for shard in extra["shards"]), key=lambda shard: shard.name)
-    facts = {field.name: extra[field.name] for field in dataclasses.fields(ShardSet)
-             if field.name not in ("directory", "digest", "shards")}
     return ShardSet(directory=directory, digest=hashlib.sha256(data).hexdigest(), shards=tuple(shards), **facts)
 
 
@@ -90,7 +94,10 @@ def _directory(path: str) -> str:
     pointer = os.path.join(path, "dataset.json")
     if os.path.isfile(pointer):
         with open(pointer, "rb") as handle:
-            stages = _parse(handle.read(), pointer)["stages"]
+            stages = _parse(handle.read(), pointer).get("stages")
+        if not isinstance(stages, dict):
+            raise UsageError(f"{pointer}: damaged, it names no stages; copy it again, or give the shards/ folder "
+                             f"itself")
         if "shards" not in stages:
             raise UsageError(f"{path}: no shards here yet (only {', '.join(sorted(stages)) or 'nothing'}); run "
                              f"`imagebert dataset --out {path}` to its end")
@@ -102,9 +109,12 @@ def _directory(path: str) -> str:
 
 def _parse(data: bytes, file: str) -> dict[str, Any]:
     try:
-        return json.loads(data)
+        value = json.loads(data)
     except ValueError as error:
         raise UsageError(f"{file}: not JSON ({error}); copy it again") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"{file}: a {type(value).__name__} and no JSON object; copy it again")
+    return value
 
 
 def _check_size(directory: str, name: str, expected: int) -> None:

@@ -85,7 +85,8 @@ def _listed(shards: ShardSet) -> tuple[dict[str, tuple[int, str]], list[Fault]]:
     """Returns the files of the manifest, and faults where its list of shards says otherwise."""
     with open(shards.path(MANIFEST), encoding="utf-8") as file:
         tables = json.load(file)["tables"]
-    files = {entry["name"]: (entry["bytes"], entry["sha256"]) for entries in tables.values() for entry in entries}
+    files = {entry["name"]: (entry["bytes"], entry.get("sha256", "none"))
+             for entries in tables.values() for entry in entries}
     faults = []
     for shard in shards.shards:
         if files.get(shard.name) != (shard.bytes, shard.sha256):

@@ -201,7 +201,8 @@ def test_what_opted_out_is_not_kept(build):
     for best in build.rows("filter", "best", Best):
         assert best.permission == "allow"
         assert best.signals
-        assert not web.truth(best.image_url).expected.startswith(("optout", "robots", "tdm"))
+        expected = web.truth(best.image_url).expected
+        assert "opted_out" not in expected and not expected.startswith(("robots", "tdm"))
 
 
 def test_a_denied_body_is_not_stored_and_its_signals_are(build):

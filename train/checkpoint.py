@@ -231,7 +231,12 @@ def _load_into(path: str, targets: dict[str, Tensor]) -> None:
 
 def _current(out: str) -> str | None:
     path = os.path.join(out, POINTER)
-    return str(_read_json(path)["current"]) if os.path.isfile(path) else None
+    if not os.path.isfile(path):
+        return None
+    current = _read_json(path).get("current")
+    if not isinstance(current, str):
+        raise UsageError(f"{path}: it names no current checkpoint; take another checkpoint")
+    return current
 
 
 def _read_json(path: str) -> dict[str, Any]:

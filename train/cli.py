@@ -36,10 +36,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def pretrain(args: argparse.Namespace) -> int:
     """Runs the sub-command; returns the exit status: 0 finished, 3 stopped by a signal and resumable."""
-    try:
-        import torch  # noqa: F401 (only to say clearly that it is missing)
-    except ImportError as error:
-        raise UsageError("pretrain needs torch, which is not installed; pip install 'imagebert-lait[train]'") from error
+    need_torch("pretrain")
+    if args.threads < 0:
+        raise UsageError(f"--threads {args.threads}: give 0 (half the cores) or more")
     from shards.manifest import load_shards
     from train.checkpoint import read_state
     from train.data import TrainingData
@@ -71,6 +70,15 @@ def pretrain(args: argparse.Namespace) -> int:
               file=sys.stderr)
         return 3
     return 0
+
+
+def need_torch(command: str) -> None:
+    """Raises UsageError where torch is not installed."""
+    try:
+        import torch  # noqa: F401 (only to say clearly that it is missing)
+    except ImportError as error:
+        raise UsageError(f"{command} needs torch, which is not installed; run "
+                         f"pip install 'imagebert-lait[train]'") from error
 
 
 _ALL_REGIONS = 1 << 15

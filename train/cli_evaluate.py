@@ -7,6 +7,7 @@ import sys
 
 from crawl.config import override
 from crawl.errors import UsageError
+from train.cli import need_torch
 
 _DATA = ("a dataset's root, its shards/ folder, or a folder of photographs with captions.json (a list of {file, "
          "captions, split}) or Karpathy's dataset_*.json, the photographs in images/")
@@ -55,7 +56,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def finetune_command(args: argparse.Namespace) -> int:
     """Runs `imagebert finetune`; returns the exit status."""
-    _need_torch("finetune")
+    need_torch("finetune")
     from train.finetune_run import finetune
     given = [(name, getattr(args, name)) for name in ("loss", "epochs") if getattr(args, name) is not None]
     if args.threads < 1:
@@ -80,7 +81,7 @@ def finetune_command(args: argparse.Namespace) -> int:
 
 def evaluate_command(args: argparse.Namespace) -> int:
     """Runs `imagebert evaluate`; returns the exit status."""
-    _need_torch("evaluate")
+    need_torch("evaluate")
     from train.evaluate_run import EvaluateConfig, evaluate, print_result
     named = {"retrieval.folds": args.folds, "retrieval.fold_size": args.fold_size, "retrieval.rerank": args.rerank}
     config = override(EvaluateConfig(), [f"{name}={value}" for name, value in named.items() if value is not None]
@@ -92,11 +93,3 @@ def evaluate_command(args: argparse.Namespace) -> int:
     else:
         print_result(result)
     return 0
-
-
-def _need_torch(command: str) -> None:
-    try:
-        import torch  # noqa: F401 (only to say clearly that it is missing)
-    except ImportError as error:
-        raise UsageError(f"{command} needs torch, which is not installed; run "
-                         f"pip install 'imagebert-lait[train]'") from error

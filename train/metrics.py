@@ -5,6 +5,8 @@ import json
 import os
 from typing import Any
 
+from crawl.errors import UsageError
+
 METRICS = "metrics.jsonl"
 
 
@@ -13,8 +15,12 @@ def read_metrics(out: str) -> list[dict[str, Any]]:
     path = os.path.join(out, METRICS)
     if not os.path.exists(path):
         return []
-    with open(path) as file:
-        return [json.loads(line) for line in file if line.endswith("\n")]
+    try:
+        with open(path) as file:
+            return [dict(json.loads(line)) for line in file if line.endswith("\n")]
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: damaged ({error}); the checkpoints are beside it and whole, remove this log to "
+                         f"go on without it") from error
 
 
 def first_and_last(rows: list[dict[str, Any]], stage: str) -> dict[str, tuple[float, float]]:

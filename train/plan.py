@@ -67,6 +67,9 @@ class TrainConfig:
         for name in ("lanes", "window", "regions", "checkpoint_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("cache_mib", "compute_threads"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if not self.stages():
             raise ValueError("no stage has samples; set align.samples or pretrain.samples")
         if self.model.contrastive_dim == 0 and any(stage.singles for _, stage in self.stages()):

@@ -40,7 +40,7 @@ class RetrievalConfig:
     seed: int = 0                  # of the bootstrap
 
     def __post_init__(self) -> None:
-        for name, least in (("folds", 1), ("rows_per_block", 1), ("workers", 1), ("tokens_per_batch", 0)):
+        for name, least in (("folds", 1), ("rows_per_block", 1), ("workers", 1), ("tokens_per_batch", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         if self.fold_size < 0 or self.fold_size == 1:

@@ -81,4 +81,13 @@ def test_content_usage_in_robots_txt_goes_by_the_longest_path(target, verdict):
 def test_raw_values_are_kept_and_cut():
     signal, = consent.from_headers([("X-Robots-Tag", "noai, " + "x" * 2000)], OURS)
     assert len(signal.raw) == 512 and signal.evidence == "header: noai"
-    assert consent.denial([signal]).startswith("x_robots_tag: noai")
+
+
+def test_a_flood_of_signals_is_cut_and_the_verdict_stays():
+    metas = [("robots", f"max-snippet:{n}") for n in range(200)] + [("robots", "noai")]
+    signals = consent.from_meta(metas, OURS)
+    assert len(signals) == consent.MAX_SIGNALS and consent.verdict(signals) == "deny"
+    lines = "".join(f"Content-Signal: search=yes, n={n}\n" for n in range(200)) + "Content-Signal: ai-train=no\n"
+    robots = Robots(b"User-agent: *\n" + lines.encode())
+    signals = consent.from_robots(robots, robots.decide("/", "x"), "/", "x")
+    assert len(signals) == consent.MAX_SIGNALS + 1 and consent.verdict(signals) == "deny"

@@ -56,7 +56,7 @@ def test_a_new_link_is_due_one_deeper_and_a_fetched_page_is_done() -> None:
     assert step(fetched, links=[link(depth=5)]) == fetched
 
 
-@pytest.mark.parametrize("outcome", ["http_503", "timeout_total", "deferred_budget", "http_429"])
+@pytest.mark.parametrize("outcome", ["http_503", "timeout_total", "deferred_suspended", "http_429"])
 def test_a_passing_fault_is_due_again_until_the_retries_are_spent(outcome: str) -> None:
     known, statuses = seed_entry(URL), []
     for number in range(4):
@@ -65,6 +65,13 @@ def test_a_passing_fault_is_due_again_until_the_retries_are_spent(outcome: str) 
         known = step(known, outcome, number=number)
         statuses.append((known.status, known.retries))
     assert statuses == [("due", 1), ("due", 2), (outcome, 2)]
+
+
+def test_what_our_own_time_limit_put_off_stays_due_and_spends_no_retry() -> None:
+    known = seed_entry(URL)
+    for number in range(9):
+        known = step(known, "deferred_budget", number=number)
+        assert (known.status, known.retries) == ("due", 0)
 
 
 @pytest.mark.parametrize("outcome", ["http_404", "robots_denied", "blocked_address", "not_html"])
@@ -176,3 +183,18 @@ def test_one_politeness_key_one_shard() -> None:
     rows = [fetch_row(seed_entry(f"http://{host}.a.test/{n}"), 16, RULES) for host in ("www", "img") for n in range(20)]
     assert len({row.shard for row in rows}) == 1 and len({row.order_key for row in rows}) == 40
     assert len({fetch_row(seed_entry(f"http://h{n}.test/"), 16, RULES).shard for n in range(40)}) > 8
+
+
+def test_a_quota_does_not_depend_on_when_it_was_cut() -> None:
+    """Retries wait beside first tries: a cut through both would keep other pages in other bundles."""
+    first, again = due(3, depth=1), [entry("http://a.test/again", depth=2, last_round=0, retries=1)]
+    fetched = [entry(f"http://a.test/f{n}", status="ok", last_round=0) for n in range(8)]
+    in_one = Quota(2, 10)
+    in_one.add([*fetched, *first, *again], RULES)
+    merged = Quota(2, 10)
+    for one in (*fetched, *first, *again):
+        single = Quota(2, 10)
+        single.add([one], RULES)
+        merged.merge(single)
+    assert merged.selected() == in_one.selected()
+    assert sorted(one.depth for one in merged.selected()) == [1, 2]

@@ -109,3 +109,13 @@ def test_parts_on_an_object_store(tmp_path):
 def test_bad_limits_are_refused():
     with pytest.raises(ValueError, match="rows"):
         PartLimits(rows=0)
+
+
+def test_a_commit_that_fails_half_way_says_why_and_leaves_no_open_file(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+    monkeypatch.setattr(os, "link", full)
+    with pytest.raises(OSError, match="no space left"), writer(tmp_path) as parts:
+        parts.add(image_row("a", b"one"), [], b"one")
+        parts.commit()
+    assert os.listdir(tmp_path / "images" / "x" / "shard-0007") == []

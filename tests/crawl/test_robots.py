@@ -132,3 +132,12 @@ def test_any_bytes_are_read_without_raising():
         data = bytes((seed * 7919 + n * 104729) % 256 for n in range(300))
         Robots(data).decide("/x", ME)
         Robots(b"User-agent: *\nDisallow: " + data).decide("/x", ME)
+
+
+def test_many_agents_in_front_of_many_rules_share_them() -> None:
+    """512 KiB could otherwise become gigabytes: every rule once for every agent."""
+    names = [chr(97 + n // 676 % 26) + chr(97 + n // 26 % 26) + chr(97 + n % 26) for n in range(3000)]
+    text = "".join(f"User-agent: {name}\n" for name in names) + "Disallow: /x\n" * 3000
+    robots = Robots(text.encode())
+    assert not robots.decide("/x", "abc").allowed
+    assert len({id(lines) for groups in robots._groups.values() for lines, _ in groups}) == 1

@@ -124,6 +124,7 @@ def test_a_killed_crawl_goes_on_and_gives_the_same(web: Web, tmp_path: pathlib.P
     for name in ("pages", "candidates", "links", "crawldb", "fetch_list"):
         assert manifest.table_digest(name) == whole.table_digest(name), name
     assert manifest.funnel == whole.funnel
+    assert manifest.notes == whole.notes             # they name no output folder: equal runs, equal manifests
 
 
 def test_the_last_round_says_what_it_left(web: Web, tmp_path: pathlib.Path) -> None:

@@ -1,4 +1,5 @@
 import io
+import time
 
 import pytest
 from PIL import Image
@@ -47,3 +48,9 @@ def test_every_prefix_and_damaged_copy_is_judged_without_raising(format):
     for at in range(min(len(data), 300)):
         sniff(data[:at] + b"\xff" + data[at + 1:])
         sniff(data[:at] + b"\0" + data[at + 1:])
+
+
+def test_fill_bytes_are_passed_over_at_once():
+    began = time.process_time()
+    assert sniff(b"\xff\xd8" + b"\xff" * (16 << 20)).reason == "broken_image_header"
+    assert time.process_time() - began < 0.25

@@ -274,7 +274,7 @@ def test_retry_after_is_waited_for_when_short_and_suspends_when_long(web):
 
 @pytest.mark.parametrize("value, seconds", [
     ("5", 5), ("Wed, 25 Nov 2026 00:00:00 GMT", 86400), ("Mon, 23 Nov 2026 00:00:00 GMT", 0), ("soon", 0), ("", 0),
-    ("-3", 0)])
+    ("-3", 0), ("\u00b2", 0), ("Wed, 25 Nov 2026 00:00:00 +99999999999999999999", 0)])
 def test_retry_after_is_seconds_or_a_date_read_against_the_answers_own(value, seconds):
     headers = (("Retry-After", value), ("Date", "Tue, 24 Nov 2026 00:00:00 GMT"))
     assert _retry_after(Answer("", "ok", 503, "", headers, b"", b"", "", False, "", 0.0, 0.0)) == seconds
@@ -396,3 +396,15 @@ def test_tls_is_verified(tmp_path):
         assert visit(doubting, "https://good.test/")["https://good.test/"].fetched.outcome == "tls_error"
         listener.shutdown(socket.SHUT_RDWR)
         thread.join(2)
+
+
+def test_rules_that_were_put_away_are_read_again(web, monkeypatch):
+    monkeypatch.setattr("crawl.visits._PARSED_RULES", 1)
+    for name in "abc":
+        web.on(f"http://{name}.test/robots.txt", body=f"User-agent: *\nDisallow: /{name}".encode())
+        for path in "abc":
+            web.on(f"http://{name}.test/{path}", body=PAGE)
+    found = visit(web.network(), *[f"http://{name}.test/{path}" for path in "abc" for name in "abc"])
+    assert {url for url, item in found.items() if item.fetched.outcome == "robots_denied"} == {
+        f"http://{name}.test/{name}" for name in "abc"}
+    assert len(web.asked()) == 6

@@ -43,7 +43,8 @@ def test_it_serves_until_it_is_told_to_stop(tmp_path: Path) -> None:
         with opener.open(request, timeout=10) as reply:
             assert b"<html" in reply.read()
         assert json.loads(log.read_text())["host"] == "h000.test"
-        assert told["web"]["num_images"] == 50 and Path(told["ca_file"]).exists()
+        assert told["web"]["num_images"] == 50 and told["ca_file"] == f"{ready}.ca.pem"
+        assert Path(told["ca_file"]).read_text().startswith("-----BEGIN CERTIFICATE")
     finally:
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=20)

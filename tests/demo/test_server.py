@@ -231,3 +231,10 @@ def test_a_pool_draws_the_same_bytes() -> None:
     slot = next(slot for slot in web.slots() if slot.expected == "keep" and slot.kind.name == "keep")
     with serve(web, pool=1) as running:
         assert get(running, web.image_url(slot)).body == draw(job_of(web, slot, ""))
+
+
+def test_clients_are_told_the_advertised_name() -> None:
+    with serve(SyntheticWeb(WebConfig(1, 50)), pool=0, listen="127.0.0.1", advertised="web") as running:
+        lines = running.ready()["connect_to"]
+        assert lines[0] == f"h000.test:80:web:{running.http_port}"
+        assert lines[-1] == "gone.test:80:127.0.0.1:1"
