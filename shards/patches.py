@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import load, save
 
+from filter.decode import Decoded, decode
 from shards.regions import Regions
 
 NAME = "patches"
@@ -53,6 +54,11 @@ class PatchesConfig:
     def feature_dim(self) -> int:
         """Returns D."""
         return 3 * self.cell * self.cell
+
+
+def decode_for(data: bytes, config: PatchesConfig) -> Decoded:
+    """Returns an image as every user of this extractor decodes it: other pixels would be other features."""
+    return decode(data, small=config.decode_side)
 
 
 def cells_of(image: Image.Image, config: PatchesConfig) -> np.ndarray:

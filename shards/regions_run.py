@@ -20,7 +20,6 @@ from crawl import progress, stages, storage
 from crawl.config import as_dict, digest
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
 from crawl.tables import FileEntry, read_table
-from filter.decode import decode
 from filter.records import Best
 from shards import patches
 from shards.addresses import Address, read_addresses
@@ -118,7 +117,7 @@ def write_cells(out: str, directory: str, number: int, sources: Sequence[CellSou
         return
     found: dict[int, np.ndarray] = {}
     for place, data in read_addresses(out, [source.address for source in sources]):
-        image = decode(data, small=config.decode_side)
+        image = patches.decode_for(data, config)
         if image.pixels is not None:
             found[place] = patches.cells_of(image.pixels, config)[patches.chosen_cells(sources[place].key, config)]
     empty = np.zeros((0, config.feature_dim), np.uint8)
@@ -175,7 +174,7 @@ def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: 
     for place, data in read_addresses(out, addresses):
         if place in found:
             continue
-        image = decode(data, small=config.decode_side)
+        image = patches.decode_for(data, config)
         found[place] = (image.reason if image.pixels is None
                         else pack(patches.extract(image.pixels, centroids, config)))
     for place in range(len(window)):

@@ -81,7 +81,6 @@ def load_extractor(checkpoint: str, state: RunState) -> Callable[[bytes], Region
 
 def patches_extractor(codebook: str, facts: ExtractorFacts) -> Callable[[bytes], Regions]:
     """Returns image bytes -> regions by `patches`; decoding is bounded by filter/decode.py."""
-    from filter.decode import decode
     from shards import patches
     if not os.path.isfile(codebook):
         raise UsageError(f"{codebook}: the codebook of the regions is missing; copy it from the folder of the run")
@@ -95,7 +94,7 @@ def patches_extractor(codebook: str, facts: ExtractorFacts) -> Callable[[bytes],
                          f"{EXTRACTOR} beside it; copy both files from one run")
 
     def regions_of(data: bytes) -> Regions:
-        decoded = decode(data, small=config.decode_side)
+        decoded = patches.decode_for(data, config)
         if decoded.pixels is None:
             raise UnusableImage(decoded.reason)
         return patches.extract(decoded.pixels, centroids, config)

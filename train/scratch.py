@@ -59,14 +59,13 @@ def _write_vocabulary(photographs: list[Photograph], path: str) -> tuple[str, ..
 
 
 def _write_codebook(photographs: list[Photograph], path: str) -> ExtractorFacts:
-    from filter.decode import decode
     from shards import patches
     config = patches.PatchesConfig()
     cells = []
     for one in photographs[:config.codebook_images]:
         if os.path.isfile(one.path):
             with open(one.path, "rb") as file:
-                decoded = decode(file.read(), small=config.decode_side)
+                decoded = patches.decode_for(file.read(), config)
             if decoded.pixels is not None:
                 own = patches.chosen_cells(os.path.basename(one.path), config)
                 cells.append(patches.cells_of(decoded.pixels, config)[own])
