@@ -32,8 +32,7 @@ def command_of(stage: str, ready: pathlib.Path, out: pathlib.Path) -> list[str]:
     """Returns the command that runs one stage of the demo's build."""
     words = {"shards": ["shards", "build"]}.get(stage, [stage])
     network = ["--web", str(ready)] if stage in ("crawl", "images", "dataset") else []
-    # Small parts, so that there is something committed at most points; short deadlines, for the slow answers are not the
-    # question here.
+    # Small parts, so that something is committed at most points; short deadlines, slow answers are not the question here.
     groups = {"crawl": [""], "images": [""], "dataset": ["crawl.", "images."]}.get(stage, [])
     values = ("parts.rows=16", "fetch.page_timeout_s=1", "fetch.image_timeout_s=1", "fetch.slow_after_s=1")
     settings = [word for group in groups for value in values for word in ("--set", group + value)]

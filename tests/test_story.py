@@ -97,6 +97,18 @@ def test_the_yardstick_of_the_synthetic_web(build):
     assert found.recall >= 0.90
 
 
+def test_no_held_out_scene_or_caption_is_in_training(build):
+    web = SyntheticWeb(WEB)
+    scenes, captions, images = ({"train": set(), "test": set()} for _ in range(3))
+    for best in build.rows("filter", "best", Best):
+        scenes[best.split].add(web.truth(best.image_url).scene_id)
+        captions[best.split].add(best.caption_hash)
+        images[best.split].add(best.group_hash)
+    for kind in (scenes, captions, images):
+        assert kind["train"] and kind["test"]
+        assert not kind["train"] & kind["test"] - {None}
+
+
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_stranger_reads_the_shards(build):
     manifest = build.manifest("shards")
