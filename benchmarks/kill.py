@@ -56,14 +56,14 @@ def shard_digests(out: pathlib.Path) -> dict[str, str]:
 
 
 def committed_urls(out: pathlib.Path) -> set[str]:
-    """Returns the URLs, without scheme, whose outcome lies in a committed part."""
+    """Returns the URLs whose outcome lies in a committed part."""
     import pyarrow.parquet as pq
 
     urls: set[str] = set()
     for marker in glob.glob(str(out / "*" / "*" / "**" / "part-*.json"), recursive=True):
         part = json.loads(pathlib.Path(marker).read_text())
         table = pathlib.Path(marker).parents[1] / part["log"]["name"]
-        urls.update(url.partition("://")[2] for url in pq.read_table(table, columns=["url"])["url"].to_pylist())
+        urls.update(pq.read_table(table, columns=["url"])["url"].to_pylist())
     return urls
 
 
@@ -116,9 +116,9 @@ def one_point(stage: str, point: int, after_s: float, ready: pathlib.Path, folde
         process.wait()
     committed, seen = committed_urls(out), len(requests_seen(folder))
     run("dataset", ready, out)
-    again = {f"{row['host']}{row['path']}" for row in requests_seen(folder)[seen:]}
+    again = {f"{row['scheme']}://{row['host']}{row['path']}" for row in requests_seen(folder)[seen:]}
     result = {"stage": stage, "point": point, "killed_after_s": round(after_s, 2),
-              "committed_before": len(committed), "fetched_again": len(committed & again),
+              "committed_before": len(committed), "fetched_again": sorted(committed & again),
               "requests_after": len(again), "same_shards": shard_digests(out) == expected}
     shutil.rmtree(out)
     return result

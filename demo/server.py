@@ -36,6 +36,7 @@ class Access(NamedTuple):
     host: str
     path: str                      # with the query
     status: int
+    scheme: str                    # http or https
 
 
 class WebServer:
@@ -113,10 +114,10 @@ class WebServer:
         with self._lock:
             if found.status == 429:
                 self._refused_at[key] = now
-            self.log.append(Access(now, host, target, found.status))
+            access = Access(now, host, target, found.status, "https" if secure else "http")
+            self.log.append(access)
             if self._log_file and not self._log_file.closed:
-                self._log_file.write(json.dumps({"time": now, "host": host, "path": target,
-                                                 "status": found.status}) + "\n")
+                self._log_file.write(json.dumps(access._asdict()) + "\n")
                 self._log_file.flush()
         return found
 
