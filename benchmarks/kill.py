@@ -10,6 +10,7 @@ again.  Printed: the points, and what was repeated.
 from __future__ import annotations
 
 import argparse
+import collections
 import glob
 import json
 import os
@@ -32,7 +33,7 @@ def command_of(stage: str, ready: pathlib.Path, out: pathlib.Path) -> list[str]:
     """Returns the command that runs one stage of the demo's build."""
     words = {"shards": ["shards", "build"]}.get(stage, [stage])
     network = ["--web", str(ready)] if stage in ("crawl", "images", "dataset") else []
-    # Small parts, so that something is committed at most points; short deadlines, slow answers are not the question here.
+    # Small parts, so that something is committed at most points; short deadlines, for slowness is not the question.
     groups = {"crawl": [""], "images": [""], "dataset": ["crawl.", "images."]}.get(stage, [])
     values = ("parts.rows=16", "fetch.page_timeout_s=1", "fetch.image_timeout_s=1", "fetch.slow_after_s=1")
     settings = [word for group in groups for value in values for word in ("--set", group + value)]
@@ -53,6 +54,11 @@ def shard_digests(out: pathlib.Path) -> dict[str, str]:
     folder = json.loads((out / "dataset.json").read_text())["stages"]["shards"]
     manifest = json.loads((out / folder / "manifest.json").read_text())
     return {entry["name"]: entry["sha256"] for entry in manifest["tables"]["shards"]}
+
+
+def url_of(row: dict[str, object]) -> str:
+    """Returns the URL of a line of the access log."""
+    return f"{row['scheme']}://{row['host']}{row['path']}"
 
 
 def committed_urls(out: pathlib.Path) -> set[str]:
@@ -88,12 +94,15 @@ def main() -> None:
                     before[stage].mkdir()
                 durations[stage] = run(stage, ready, reference)
             expected = shard_digests(reference)
+            # A URL that a redirect leads to is asked for by every URL that leads there, killed or not.
+            asked = collections.Counter(url_of(row) for row in requests_seen(folder))
+            shared = {url for url, count in asked.items() if count > 1}
             print("durations", {stage: round(seconds, 1) for stage, seconds in durations.items()}, flush=True)
             for stage in args.stages.split(","):
                 draw = random.Random(f"{args.seed}-{stage}")
                 for point in range(args.points):
                     rows.append(one_point(stage, point, draw.random() * durations[stage], ready, folder, before[stage],
-                                          expected))
+                                          expected, shared))
                     print(rows[-1], flush=True)
     bad = [row for row in rows if not row["same_shards"] or row["fetched_again"]]
     print(f"{len(rows)} kills, {len(bad)} bad")
@@ -103,7 +112,7 @@ def main() -> None:
 
 
 def one_point(stage: str, point: int, after_s: float, ready: pathlib.Path, folder: pathlib.Path, before: pathlib.Path,
-              expected: dict[str, str]) -> dict[str, object]:
+              expected: dict[str, str], shared: set[str]) -> dict[str, object]:
     """Kills one run of a stage after `after_s` seconds and finishes the build; returns what came out."""
     out = folder / "killed"
     shutil.copytree(before, out)
@@ -116,9 +125,9 @@ def one_point(stage: str, point: int, after_s: float, ready: pathlib.Path, folde
         process.wait()
     committed, seen = committed_urls(out), len(requests_seen(folder))
     run("dataset", ready, out)
-    again = {f"{row['scheme']}://{row['host']}{row['path']}" for row in requests_seen(folder)[seen:]}
+    again = {url_of(row) for row in requests_seen(folder)[seen:]}
     result = {"stage": stage, "point": point, "killed_after_s": round(after_s, 2),
-              "committed_before": len(committed), "fetched_again": sorted(committed & again),
+              "committed_before": len(committed), "fetched_again": sorted((committed & again) - shared),
               "requests_after": len(again), "same_shards": shard_digests(out) == expected}
     shutil.rmtree(out)
     return result
