@@ -132,7 +132,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
         except ValueError as error:                           # such as Dataflow without a project
             raise UsageError(f"options after `--`: {error}") from error
         try:
-            with shown(name), pipeline as root:
+            with progress.shown(name), pipeline as root:
                 build(root)
         except (UsageError, RuntimeError) as error:
             if "UsageError: " not in str(error) and not isinstance(error, UsageError):
@@ -166,38 +166,6 @@ def _beam_options(local: list[str], given: list[str]) -> Any:
     except (ValueError, ImportError, AttributeError) as error:
         raise UsageError(f"options after `--`: --runner={chosen}: {error}") from error
     return options
-
-
-@contextlib.contextmanager
-def shown(name: str) -> Iterator[None]:
-    """Shows a running job and its elapsed time on standard error; one plain line where that is no terminal."""
-    import rich.columns
-    import rich.console
-    import rich.progress
-    import rich.progress_bar
-
-    console = rich.console.Console(stderr=True)
-    if not console.is_terminal:
-        print(name, file=sys.stderr, flush=True)
-    class Step(rich.progress.ProgressColumn):
-        """How far the present step of the job is."""
-
-        def render(self, task: rich.progress.Task) -> Any:
-            now = progress.current()
-            if now is None:
-                return ""
-            step, done, total = now
-            counted = f"{done:,} of {total:,} {step}" if total else f"{done:,} {step}"
-            bar = rich.progress_bar.ProgressBar(total or None, done, width=30, pulse=not total)
-            return rich.columns.Columns([bar, counted])
-
-    progress.clear()
-    bar = rich.progress.Progress(rich.progress.SpinnerColumn(), "{task.description}", Step(),
-                                 rich.progress.TimeElapsedColumn(), console=console, transient=True,
-                                 disable=not console.is_terminal)
-    with bar:
-        bar.add_task(name, total=None)
-        yield
 
 
 def parser() -> argparse.ArgumentParser:
