@@ -175,6 +175,7 @@ def parser() -> argparse.ArgumentParser:
     import filter.cli
     import shards.cli
     import train.cli
+    import train.cli_batch
     import train.cli_evaluate
     import train.cli_search
 
@@ -207,7 +208,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, train.cli_search,
-                    demo.cli):
+                    train.cli_batch, demo.cli):
         package.register(commands)
     return top
 
