@@ -177,6 +177,7 @@ def parser() -> argparse.ArgumentParser:
     import train.cli
     import train.cli_batch
     import train.cli_evaluate
+    import train.cli_lineage
     import train.cli_search
 
     top = _OneLineParser(
@@ -208,7 +209,7 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, train.cli_search,
-                    train.cli_batch, demo.cli):
+                    train.cli_batch, train.cli_lineage, demo.cli):
         package.register(commands)
     return top
 
