@@ -68,7 +68,7 @@ def search_command(args: argparse.Namespace) -> int:
         found = search(args.sentence, checkpoint, gallery, SearchConfig(args.top, args.rerank, args.full),
                        index_folder(checkpoint, args.out), None if args.json else _say)
         if args.html:
-            storage.replace_bytes(args.html, _page(found, args, checkpoint, gallery).encode("utf-8", "replace"))
+            _write(args.html, _page(found, args, checkpoint, gallery))
     finally:
         gallery.close()
     if args.json:
@@ -79,6 +79,13 @@ def search_command(args: argparse.Namespace) -> int:
     if args.html:
         print(f"page: {args.html}")
     return 0
+
+
+def _write(path: str, page: str) -> None:
+    try:
+        storage.replace_bytes(os.path.abspath(path), page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise UsageError(f"--html {path}: cannot be written ({error.strerror}); give another file") from error
 
 
 def _say(line: str) -> None:

@@ -9,14 +9,19 @@ import numpy as np
 import pytest
 import torch
 
+from crawl.config import override
 from crawl.errors import UsageError
+from shards.manifest import load_shards
+from tests.shards.made_root import made_root
 from tests.train import made_shards
 from tests.train.photographs import make_folder
 from train import cli_search, embeddings
+from train.data import TrainingData
 from train.gallery import open_gallery
 from train.loop import train
 from train.opening import open_checkpoint
 from train.packing import Rows, build_pack, capacity_for
+from train.runs import RUNS
 from train.scratch import scratch_checkpoint
 from train.search import SearchConfig, index_folder, search
 
@@ -154,6 +159,26 @@ def test_a_folder_of_images_goes_through_the_checkpoints_extractor(tmp_path, cap
     assert "a red &lt;b&gt;circle&lt;/b&gt;" in html and "⟨U+202E⟩" in html and "\u202e" not in html
     assert html.count('src="data:image/webp;base64,') == 10 and "<script" not in html and "default-src 'none'" in html
     assert not re.search(r'(?:src|href)="(?!data:)', html)
+
+
+def test_captions_of_the_web_are_escaped_on_the_page(tmp_path, capsys, monkeypatch):
+    root = str(tmp_path / "root")
+    made_root(root, 30)
+    data = TrainingData(load_shards(root), 1 << 15)
+    data.close()
+    small = ["align.samples=8", "pretrain.samples=8", "align.pairs=4", "pretrain.pairs=4", "model.hidden=16",
+             "model.intermediate=16", "model.layers=1", "lanes=1"]
+    train(override(RUNS["demo"](data.facts), small), root, str(tmp_path / "run"), threads=1)
+    monkeypatch.chdir(tmp_path)
+    assert _run("a cat", "--data", root, "--checkpoint", "run", "--top", 30, "--html", "found.html") == 0
+    assert "\u202e" not in (shown := capsys.readouterr().out) and "⟨U+202E⟩gpj.exe" in shown
+    html = (tmp_path / "found.html").read_text()
+    assert html.count('src="data:image/webp;base64,') == 30 and "no picture" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in html and "<script" not in html and "\u202e" not in html
+    assert 'onmouseover=alert(1)' in html and '"onmouseover' not in html
+    first = html
+    assert _run("a cat", "--data", root, "--checkpoint", "run", "--top", 30, "--html", "found.html") == 0
+    assert (tmp_path / "found.html").read_text() == first
 
 
 @pytest.mark.parametrize("words, message", [
