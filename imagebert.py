@@ -175,7 +175,10 @@ def parser() -> argparse.ArgumentParser:
     import filter.cli
     import shards.cli
     import train.cli
+    import train.cli_batch
     import train.cli_evaluate
+    import train.cli_lineage
+    import train.cli_search
 
     top = _OneLineParser(
         prog="imagebert", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -205,7 +208,8 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_build_options(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, demo.cli):
+    for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, train.cli_search,
+                    train.cli_batch, train.cli_lineage, demo.cli):
         package.register(commands)
     return top
 

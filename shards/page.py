@@ -9,7 +9,7 @@ import jinja2
 import markupsafe
 
 from crawl.stages import Funnel
-from shards.visible import pieces, shortened
+from shards.visible import pieces, shortened, visible
 
 # What an outcome is called when the row goes on to the next stage; every other outcome is a loss.
 PASSED = frozenset({"ok", "parsed", "candidate", "fetch", "decoded", "kept", "extracted", "stored", "written", "found",
@@ -21,12 +21,17 @@ def page(**facts: Any) -> str:
     return _environment().get_template("report.html.j2").render(passed=PASSED, **facts)
 
 
+def search_page(**facts: Any) -> str:
+    """Returns the page that `data/search.html.j2` makes of a search; a fact it names and does not get is an error."""
+    return _environment().get_template("search.html.j2").render(**facts)
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("shards", "data"), autoescape=True,
                                      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"web": _web, "url": _url, "picture": _picture, "share": _share, "losses": _losses,
-                            "through": _through}
+                            "through": _through, "shown": visible}
     return environment
 
 

@@ -23,11 +23,16 @@ def thumbnail(out: str, row: dict[str, Any]) -> bytes:
         data = storage.read_range(storage.join(out, row["part"]), row["offset"], row["length"])
     except (FileNotFoundError, EOFError):      # the parts may be gone once the shards stand; the page says "no picture"
         return b""
-    pixels = decode(data, small=SIDE).pixels
+    return small_picture(data)
+
+
+def small_picture(data: bytes, side: int = SIDE) -> bytes:
+    """Returns a WebP of an image, upright, its longer side at most `side` px; empty for what is no image."""
+    pixels = decode(data, small=side).pixels
     if pixels is None:
         return b""
     small = pixels.copy()
-    small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    small.thumbnail((side, side), Image.Resampling.BOX)
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=60, method=0)
     return buffer.getvalue()

@@ -113,7 +113,7 @@ def _load_split(name: str, photographs: list[Photograph], regions_of: Callable[[
         words = tuple(np.asarray(ids, np.int64) for ids in
                       (tokenizer.encode(caption)[0] for caption in photograph.captions) if ids)
         try:
-            data = _read(photograph.path)
+            data = read_photograph(photograph.path)
             if not words:
                 raise UnusableImage("no_words")
             regions = first(regions_of(data), max_regions)
@@ -135,7 +135,8 @@ def _load_split(name: str, photographs: list[Photograph], regions_of: Callable[[
     return Collection(name, tuple(samples), tuple(captions), tuple(sorted(skipped.items())))
 
 
-def _read(path: str) -> bytes:
+def read_photograph(path: str) -> bytes:
+    """Returns the bytes of an image file; raises UnusableImage for none, and for one above 64 MiB."""
     if not os.path.isfile(path):
         raise UnusableImage("image_missing")
     if os.path.getsize(path) > MAX_IMAGE_BYTES:

@@ -176,6 +176,21 @@ class PackStream:
                 for future in waiting:
                     future.cancel()
 
+    def step(self, number: int) -> tuple[Step, tuple[tuple[Sample, ...], ...]]:
+        """Returns one step and the samples of each of this rank's lanes, nothing before it read.
+
+        Raises UsageError for a step that the stage does not have.
+        """
+        last = self._start.step - 1
+        for planned in self._plan():
+            last = planned[0]
+            if last == number:
+                chosen = tuple(tuple(self._data.sample(int(one)) for one in planned[3][lane])
+                               for lane in range(self._rank, len(planned[3]), self._world))
+                return self._read(*planned), chosen
+        raise UsageError(f"step {number}: stage {self._config.stages()[self._number][0]!r} has the steps "
+                         f"{self._start.step} to {last}")
+
     def _plan(self) -> Iterator[tuple[int, int, int, list[NDArray[np.int64]], list[LaneState], list[LaneState]]]:
         lanes = self._data.lanes(self._config, self._number)
         states = list(self._start.lanes) or [LaneState()] * len(lanes)

@@ -145,6 +145,43 @@ def test_two_ranks_learn_what_one_learns(shards, whole, tmp_path):
         assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+KILLED = """
+import multiprocessing, os, signal, sys
+from tests.train.made_shards import small_config
+from train import loop
+calls, real = 0, loop._add_gradients
+def counted(*arguments):
+    global calls
+    calls += 1
+    if calls > int(sys.argv[4]) and multiprocessing.current_process().name == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(*arguments)
+loop._add_gradients = counted      # the ranks import this file, too
+if __name__ == "__main__":
+    loop.train(small_config(checkpoint_steps=2), sys.argv[1], sys.argv[2], ranks=2, resume=True)
+"""
+
+
+def test_two_ranks_killed_and_resumed_go_on_exactly(shards, tmp_path):
+    """One rank dies in the first stage, the other one in the second: the bits of a run of two ranks left alone."""
+    whole, out = str(tmp_path / "whole"), str(tmp_path / "out")
+    train(CONFIG, shards, whole, ranks=2)
+    script, root = tmp_path / "killed.py", str(Path(__file__).parents[2])
+    script.write_text(KILLED)
+    found = []
+    for rank, steps in (("rank-1", 3), ("rank-0", 5)):
+        ended = subprocess.run([sys.executable, str(script), shards, out, rank, str(steps)], cwd=root, timeout=100,
+                               env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True)
+        assert ended.returncode == 1 and "ranks ended with exit codes" in ended.stderr and "-9" in ended.stderr
+        state = read_state(find_checkpoint(out))
+        assert not state.finished
+        found.append((state.stage_name, state.step))
+    assert found[0] == ("align", 2) and found[1] in (("pretrain", 0), ("pretrain", 2)), found
+    train(CONFIG, shards, out, ranks=2, threads=2, resume=True)
+    assert read_state(find_checkpoint(out)).finished
+    assert_same(out, whole)
+
+
 def test_the_small_model_learns(shards, tmp_path):
     """A longer run on 96 pairs: every loss falls."""
     config = small_config(align=1200, pretrain=2400, log_steps=25)
