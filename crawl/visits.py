@@ -64,12 +64,14 @@ class Visits:
     """Visits the rows of one shard."""
 
     def __init__(self, policy: FetchPolicy, network: Network, kind: str, known_hosts: Mapping[str, Host],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, *, rules_only: bool = False) -> None:
+        """Args: rules_only: ask for the rules alone; a row that may be fetched ends as `ok` without a request for it."""
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
         self._policy = policy
         self._network = network
         self._kind = kind
         self._known = known_hosts
+        self._rules_only = rules_only
         self._clock = clock
         self._addresses = network.addresses()
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
@@ -153,6 +155,8 @@ class Visits:
                 return False
             host = self._open(known)
         outcome, task.signals = self._access(host).ask(task.url)
+        if not outcome and self._rules_only:
+            outcome = "ok"
         if outcome:
             self._finish(task, outcome)
         return not outcome
