@@ -52,14 +52,13 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
     judge = current_manifest(out, "judge")
     crawl = _manifest_of(out, "crawl")
     known = _known(out, judge, config)
-    if retry_failed:
-        latest = _manifest_of(out, "images")
-        if latest is not None and not _to_retry(latest) and latest.inputs["judge"] == judge.digest:
-            return latest
-        known = latest
-    inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
-    stage = Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
+    stage = _open(out, judge, config, known)
     finished = stage.finished()
+    if finished is not None and retry_failed and _to_retry(finished):
+        known = finished
+        _remember(out, judge, config, known)
+        stage = _open(out, judge, config, known)
+        finished = stage.finished()
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
@@ -119,6 +118,11 @@ def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known:
              f"{known.folder} and of what that carried over"] if known else []
     return stage.commit(tables, [funnel_of("images", "image URL", tables["images"])], notes=notes,
                         extra={"carried": carried})
+
+
+def _open(out: str, judge: Manifest, config: ImagesConfig, known: Manifest | None) -> Stage:
+    inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
+    return Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
 
 
 def _to_retry(images: Manifest) -> int:

@@ -65,7 +65,7 @@ class Visits:
 
     def __init__(self, policy: FetchPolicy, network: Network, kind: str, known_hosts: Mapping[str, Host],
                  clock: Callable[[], float] = time.monotonic, *, rules_only: bool = False) -> None:
-        """Args: rules_only: ask for the rules alone; a row that may be fetched ends as `ok` without a request for it."""
+        """Args: rules_only: ask for rules alone; a row that may be fetched ends as `ok` without a request for it."""
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
         self._policy = policy
         self._network = network

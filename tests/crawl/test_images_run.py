@@ -146,6 +146,12 @@ def test_a_round_of_retries_asks_only_for_what_failed_in_passing(web: Web, tmp_p
     assert fetch_images(out, CONFIG, web.network(), run, retry_failed=True) == third     # nothing is left to ask for
     assert web.asked() == ["/no.png"] and third.funnel[0].rows_in == len(FIRST)
 
+    judged(out, ["http://h0.test/9.png"], 2)
+    fetch_images(out, CONFIG, web.network(), run, retry_failed=True)
+    judged(out, FIRST, 1)                      # back again: the rounds of this judge count, not the one in between
+    web.log.clear()
+    assert fetch_images(out, CONFIG, web.network(), run, retry_failed=True) == third and web.log == []
+
 
 def test_what_may_be_carried_over() -> None:
     row = Image("k", "u", "ok", 200, "u", "", (), "unknown", "png", 1, 1, 1, "s", "p", 0, 1)
