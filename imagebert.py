@@ -171,6 +171,7 @@ def _beam_options(local: list[str], given: list[str]) -> Any:
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the one command; each package registers its own sub-commands."""
     import crawl.cli
+    import crawl.cli_candidates
     import crawl.cli_robots
     import demo.cli
     import filter.cli
@@ -206,7 +207,8 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_build_options(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, crawl.cli_robots, filter.cli, shards.cli, train.cli, train.cli_evaluate, demo.cli):
+    for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli, train.cli,
+                    train.cli_evaluate, demo.cli):
         package.register(commands)
     return top
 

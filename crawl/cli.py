@@ -28,7 +28,7 @@ def register(subparsers: Any) -> None:
                     "tables pages, links and candidates. Killed or stopped, it goes on where it was. "
                     "`imagebert crawl robots URL` explains what robots.txt says of a URL.")
     add_seed_options(crawl)
-    _add_output(crawl)
+    add_output_options(crawl)
     add_network_options(crawl)
     add_build_options(crawl)
     crawl.set_defaults(command=crawl_command)
@@ -37,7 +37,7 @@ def register(subparsers: Any) -> None:
         "images", help="download the images that `filter` judged worth it",
         description="Downloads every image URL of the current judge stage once, stores the original bytes in tar "
                     "parts, and writes a row for each URL. What an earlier run has is never downloaded again.")
-    _add_output(images)
+    add_output_options(images)
     images.add_argument("--retry-failed", action="store_true",
                         help="open another round with what failed for a reason that may have passed: network faults, "
                              "5xx, 429, what was put off, what a site refused; nothing else is asked for again")
@@ -47,7 +47,8 @@ def register(subparsers: Any) -> None:
     images.set_defaults(command=images_command)
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds where a stage is written, and how its result is printed."""
     parser.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -199,7 +200,7 @@ def crawl_command(args: argparse.Namespace) -> int:
     config = override(crawl_from(args, args.config.crawl), args.set)
     network = network_from(args)
     with run_lock(args.out):
-        _print(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
+        print_manifest(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
     return 0
 
 
@@ -208,11 +209,12 @@ def images_command(args: argparse.Namespace) -> int:
     config = override(images_from(args, args.config.images), args.set)
     network = network_from(args)
     with run_lock(args.out):
-        _print(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed), args.json)
+        print_manifest(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed), args.json)
     return 0
 
 
-def _print(manifest: Manifest, as_json: bool) -> None:
+def print_manifest(manifest: Manifest, as_json: bool) -> None:
+    """Prints the folder, the funnel and the notes of a finished stage."""
     if as_json:
         print(json.dumps({"stage": manifest.stage, "folder": manifest.directory, "notes": list(manifest.notes),
                           "funnel": [{"unit": line.unit, "rows_in": line.rows_in, "outcomes": dict(line.outcomes)}

@@ -153,10 +153,10 @@ class Candidate:
 
     occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal)
     page_key: str
-    page_url: str
+    page_url: str                  # "" for a row of a caption table: there is no page
     image_key: str
     image_url: str
-    found_in: str                  # img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
+    found_in: str                  # table, img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
     alternatives: tuple[str, ...]  # other URLs of the same DOM node
     texts: tuple[SourceText, ...]
     alt_present: bool              # alt="" (decorative) differs from no alt
@@ -175,6 +175,16 @@ class Candidate:
     page_record_id: str
     page_sha256: str
     page_fetched_at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """One row of a caption table that was passed over: a row of the table `broken`."""
+
+    table: int                     # which of the tables, from 0
+    row: int                       # in that table, from 0
+    outcome: str                   # bad_row, bad_encoding, too_long, no_url, bad_url
+    excerpt: str                   # of its URL or of the row, at most 200 characters
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from crawl.parse import parse_page
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import CrawlEntry, FetchLog, FetchRow, Image, ImageLog
+from crawl.table_run import TableConfig, read_table_of
 from crawl.tables import FileEntry, encode_table, from_row, read_table, stable_hash
 from crawl.urls import site, url_key
 from crawl.warc import read_response
@@ -163,6 +164,24 @@ class FetchShards(beam.PTransform):
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
                                known_hosts=self.known_hosts, limits=self.limits,
                                progress=functools.partial(progress.report, f"{self.kind}s fetched"))
+
+
+@dataclasses.dataclass
+class ReadCaptionTables(beam.PTransform):
+    """Root -> the numbers of caption tables, each read into committed files by one worker."""
+
+    directory: str
+    config: TableConfig
+    tables: tuple[tuple[int, str, str], ...]      # number, path, sha256
+
+    def expand(self, root: Any) -> Any:
+        return (root | "Tables" >> beam.Create(self.tables)
+                | "One worker a table" >> beam.Reshuffle()
+                | "Read table" >> beam.MapTuple(self._read))
+
+    def _read(self, number: int, path: str, sha256: str) -> int:
+        read_table_of(self.directory, number, path, sha256, self.config)
+        return number
 
 
 @dataclasses.dataclass
