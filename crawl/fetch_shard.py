@@ -9,7 +9,7 @@
         policy       crawl.policy.FetchPolicy (hashed into the stage)
         network      crawl.policy.Network (not hashed: how this machine reaches the hosts)
         round        number of the round, part of every WARC-Record-ID
-        kind         "page" (WARC parts, FetchLog rows) or "image" (tar parts, ImageLog rows)
+        kind         "page", sitemaps too (WARC parts, FetchLog rows) or "image" (tar parts, ImageLog rows)
         known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): robots answers used while fresh;
                      only those of the list's own sites are kept in memory
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
@@ -139,7 +139,7 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy) -> 
     is_stored = outcome == "ok"
     identity = warc.record_id(visit.row.url_key, round_number) if is_stored and kind == "page" else ""
     values: dict[str, Any] = dict(
-        url_key=visit.row.url_key, url=visit.row.url, kind=kind, depth=visit.row.depth, outcome=outcome,
+        url_key=visit.row.url_key, url=visit.row.url, kind=visit.row.kind, depth=visit.row.depth, outcome=outcome,
         http_status=answer.status, final_url=fetched.final_url, redirects=fetched.redirects,
         content_type=answer.header("content-type")[:256], fetched_at=visit.fetched_at, body_bytes=len(answer.body),
         truncated=answer.truncated, signals=visit.signals, permission=visit.permission, part="", offset=0, length=0,

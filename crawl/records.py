@@ -17,8 +17,8 @@ class CrawlEntry:
 
     url_key: str
     url: str
-    kind: str                      # page, image
-    depth: int                     # links from a seed
+    kind: str                      # page, sitemap
+    depth: int                     # links from a seed; of a sitemap: from robots.txt
     status: str                    # due, or the outcome that ended it (see FetchLog.outcome)
     retries: int
     discovered_round: int
@@ -32,7 +32,7 @@ class FetchRow:
     order_key: str                 # sha256(seed, url_key): the order inside a shard
     url_key: str
     url: str
-    kind: str                      # page, image
+    kind: str                      # page, sitemap, image
     depth: int
     politeness_key: str            # registrable domain, or host:port of an IP literal
     shard: int
@@ -137,6 +137,7 @@ class Link:
     dst_url: str
     depth: int                     # of the target
     nofollow: bool
+    kind: str = "page"             # of the target: page, or sitemap
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
