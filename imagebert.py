@@ -171,6 +171,8 @@ def _beam_options(local: list[str], given: list[str]) -> Any:
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of the one command; each package registers its own sub-commands."""
     import crawl.cli
+    import crawl.cli_candidates
+    import crawl.cli_robots
     import demo.cli
     import filter.cli
     import shards.cli
@@ -208,8 +210,8 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_build_options(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, filter.cli, shards.cli, train.cli, train.cli_evaluate, train.cli_search,
-                    train.cli_batch, train.cli_lineage, demo.cli):
+    for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli, train.cli,
+                    train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage, demo.cli):
         package.register(commands)
     return top
 
@@ -388,7 +390,9 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     cut = words.index("--") if "--" in words else len(words)
     try:
-        args = parser().parse_args(words[:cut])
+        # `crawl` takes options and no words, so a word behind it is a command of its own.
+        joined = words[:2] == ["crawl", "robots"]
+        args = parser().parse_args(["crawl robots", *words[2:cut]] if joined else words[:cut])
         if hasattr(args, "named_run"):
             args.config = RUNS[args.named_run]()
             args.run = beam_runner(args.workers, words[cut + 1:])

@@ -25,9 +25,10 @@ def register(subparsers: Any) -> None:
     crawl = subparsers.add_parser(
         "crawl", help="fetch pages from the seeds on, find image candidates",
         description="Fetches pages round by round, politely and under robots.txt, stores them as WARC, and writes the "
-                    "tables pages, links and candidates. Killed or stopped, it goes on where it was.")
+                    "tables pages, links and candidates. Killed or stopped, it goes on where it was. "
+                    "`imagebert crawl robots URL` explains what robots.txt says of a URL.")
     add_seed_options(crawl)
-    _add_output(crawl)
+    add_output_options(crawl)
     add_network_options(crawl)
     add_build_options(crawl)
     crawl.set_defaults(command=crawl_command)
@@ -36,14 +37,18 @@ def register(subparsers: Any) -> None:
         "images", help="download the images that `filter` judged worth it",
         description="Downloads every image URL of the current judge stage once, stores the original bytes in tar "
                     "parts, and writes a row for each URL. What an earlier run has is never downloaded again.")
-    _add_output(images)
+    add_output_options(images)
+    images.add_argument("--retry-failed", action="store_true",
+                        help="open another round with what failed for a reason that may have passed: network faults, "
+                             "5xx, 429, what was put off, what a site refused; nothing else is asked for again")
     _add_web(images)
     add_network_options(images)
     add_build_options(images)
     images.set_defaults(command=images_command)
 
 
-def _add_output(parser: argparse.ArgumentParser) -> None:
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Adds where a stage is written, and how its result is printed."""
     parser.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -101,6 +106,16 @@ def _web(path: str) -> dict[str, Any]:
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds how to reach the web and how to behave on it; `network_from`, `crawl_from` and `fetch_from` read them."""
+    add_reach_options(parser)
+    far = parser.add_argument_group("how far the crawl goes")
+    far.add_argument("--max-rounds", type=int, metavar="N", help="rounds of following links (default: 20)")
+    far.add_argument("--max-pages-per-site", type=int, metavar="N", help="pages of one site (default: 20000)")
+    far.add_argument("--scope", choices=("seeds", "any"),
+                     help="crawl pages only of the seeds' sites, or of any (default: seeds); images may lie anywhere")
+
+
+def add_reach_options(parser: argparse.ArgumentParser) -> None:
+    """Adds who we say we are and how to reach hosts; `network_from` and `fetch_from` read them."""
     who = parser.add_argument_group("who we say we are")
     who.add_argument("--contact", metavar="URL_OR_MAIL",
                      help="whom a site can write to; part of the User-Agent, and required on the open web")
@@ -120,18 +135,13 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
                           "2 for pages; 0.2 for images)")
     how.add_argument("--max-in-flight", type=int, default=32, metavar="N",
                      help="requests under way at once in one shard (default: %(default)s)")
-    far = parser.add_argument_group("how far the crawl goes")
-    far.add_argument("--max-rounds", type=int, metavar="N", help="rounds of following links (default: 20)")
-    far.add_argument("--max-pages-per-site", type=int, metavar="N", help="pages of one site (default: 20000)")
-    far.add_argument("--scope", choices=("seeds", "any"),
-                     help="crawl pages only of the seeds' sites, or of any (default: seeds); images may lie anywhere")
 
 
 def network_from(args: argparse.Namespace) -> Network:
     """Returns how this machine reaches hosts; raises UsageError for an option that makes no sense."""
     _check_authorities(args.ca_file)
     connect_to, allow_hosts, ca_file, min_delay_s = args.connect_to, args.allow_host, args.ca_file, args.min_delay
-    if args.web:
+    if getattr(args, "web", None):
         web = _web(args.web)
         connect_to, allow_hosts = connect_to + web["connect_to"], [*allow_hosts, "*.test"]
         ca_file, min_delay_s = ca_file or web["ca_file"], 0.02 if min_delay_s is None else min_delay_s
@@ -190,7 +200,7 @@ def crawl_command(args: argparse.Namespace) -> int:
     config = override(crawl_from(args, args.config.crawl), args.set)
     network = network_from(args)
     with run_lock(args.out):
-        _print(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
+        print_manifest(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
     return 0
 
 
@@ -199,11 +209,12 @@ def images_command(args: argparse.Namespace) -> int:
     config = override(images_from(args, args.config.images), args.set)
     network = network_from(args)
     with run_lock(args.out):
-        _print(fetch_images(args.out, config, network, args.run), args.json)
+        print_manifest(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed), args.json)
     return 0
 
 
-def _print(manifest: Manifest, as_json: bool) -> None:
+def print_manifest(manifest: Manifest, as_json: bool) -> None:
+    """Prints the folder, the funnel and the notes of a finished stage."""
     if as_json:
         print(json.dumps({"stage": manifest.stage, "folder": manifest.directory, "notes": list(manifest.notes),
                           "funnel": [{"unit": line.unit, "rows_in": line.rows_in, "outcomes": dict(line.outcomes)}

@@ -22,8 +22,8 @@ _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADER_LINE = 16 * 1024
 _OTHER_BODY = 16 * 1024            # of a redirect or an error page, read so that the connection can be kept
 _RESOLVER_POLL_S = 0.01
-_ACCEPT = {"page": "text/html,application/xhtml+xml,*/*;q=0.1", "robots": "text/plain,*/*;q=0.1",
-           "image": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1"}
+_ACCEPT = {"page": "text/html,application/xhtml+xml,*/*;q=0.1", "sitemap": "application/xml,text/xml,*/*;q=0.1",
+           "robots": "text/plain,*/*;q=0.1", "image": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1"}
 _NOT_PAGES = ("image/", "video/", "audio/", "font/", "application/pdf", "application/zip", "application/gzip",
               "application/octet-stream", "application/javascript", "application/json", "text/css", "text/javascript")
 
@@ -72,7 +72,7 @@ class Client:
                 or sum(transfer.size for transfer, _ in self._running.values()) > self._network.max_buffered_bytes)
 
     def start(self, url: str, kind: str, timeout_s: float, token: Any) -> None:
-        """Begins a request of a `page`, `image` or `robots` file; `token` comes back with its answer."""
+        """Begins a request of a `page`, `sitemap`, `image` or `robots` file; `token` comes back with its answer."""
         transfer = _Transfer(url, kind, timeout_s, self._policy, self._addresses.may_dial)
         easy = self._idle.pop() if self._idle else pycurl.Curl()
         self._set_up(easy, transfer)
@@ -148,7 +148,8 @@ class _Transfer:
         self.size = 0
         self._policy = policy
         self._may_dial = may_dial
-        self._cap = {"page": policy.page_bytes, "image": policy.image_bytes, "robots": policy.robots_bytes}[kind]
+        self._cap = {"page": policy.page_bytes, "sitemap": policy.page_bytes, "image": policy.image_bytes,
+                     "robots": policy.robots_bytes}[kind]
         self._refused = False          # the guard said no
         self._stopped = ""             # why we hung up: cut, too_large, not_html, protocol_error
         self._status_line = ""
@@ -214,7 +215,7 @@ class _Transfer:
         entity = body = b""
         if outcome == "ok" and self._status in OK_STATUSES:
             entity = b"".join(self._pieces)
-            cap = self._policy.page_decoded_bytes if self.kind == "page" else self._cap
+            cap = self._policy.page_decoded_bytes if self.kind in ("page", "sitemap") else self._cap
             decoded = decode(entity, self._header("content-encoding"), cap, self._policy.max_ratio)
             outcome, body, truncated = decoded.outcome, decoded.body, truncated or decoded.truncated
             if outcome == "ok" and truncated and self.kind == "image":
@@ -241,7 +242,7 @@ class _Transfer:
             return ("timeout_total" if late or easy.getinfo(pycurl.CONNECT_TIME) > 0 else "connect_error"), ""
         if code in _BROKEN_OFF and self._status:
             # A page without its end is still worth reading; half an image or half the rules are not.
-            return ("ok", "disconnect") if self.kind == "page" and self._pieces else ("disconnected", "")
+            return ("ok", "disconnect") if self.kind in ("page", "sitemap") and self._pieces else ("disconnected", "")
         if code in _TLS_ERRORS:
             return "tls_error", ""
         return _ERRORS.get(code, "protocol_error"), ""

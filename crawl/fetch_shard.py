@@ -9,8 +9,9 @@
         policy       crawl.policy.FetchPolicy (hashed into the stage)
         network      crawl.policy.Network (not hashed: how this machine reaches the hosts)
         round        number of the round, part of every WARC-Record-ID
-        kind         "page" (WARC parts, FetchLog rows) or "image" (tar parts, ImageLog rows)
-        known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): robots answers used while they are fresh
+        kind         "page", sitemaps too (WARC parts, FetchLog rows) or "image" (tar parts, ImageLog rows)
+        known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): robots answers used while fresh;
+                     only those of the list's own sites are kept in memory
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
         progress     called as progress(done, total) in rows of the list, never more than about 5 times a second
 
@@ -43,21 +44,20 @@ Outcomes of a row
 """
 from __future__ import annotations
 
+import collections
 import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from crawl import storage, warc
+from crawl import storage, urls, warc
 from crawl.parts import Part, PartLimits, PartWriter, committed
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.sniff import sniff
 from crawl.stages import recorded_time
-from crawl.tables import read_table
+from crawl.tables import read_column, read_matching, read_table
 from crawl.visits import Visit, Visits
 
 _PROGRESS_S = 0.2
@@ -73,9 +73,10 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
     first = next(rows, None)
     if first is None:
         return
-    total = _count(list_path)
+    total, sites = _size_and_sites(list_path)
     done: set[str] = set()
-    hosts = {host.authority: host for path in known_hosts for host in read_table(path, Host)}
+    hosts = {host.authority: host for path in known_hosts for host in read_matching(
+        path, Host, "authority", lambda authority: urls.politeness_key(authority) in sites)}
     index = 0
     for part in committed(directory, first.shard):
         done.update(row.url_key for row in read_table(storage.join(directory, part.log.name), _log_type(kind)))
@@ -113,10 +114,10 @@ def _log_type(kind: str) -> type[FetchLog]:
     return ImageLog if kind == "image" else FetchLog
 
 
-def _count(list_path: str) -> int:
-    if storage.is_remote(list_path):
-        return sum(1 for _ in read_table(list_path, FetchRow))
-    return int(pq.read_metadata(list_path).num_rows)
+def _size_and_sites(list_path: str) -> tuple[int, frozenset[str]]:
+    """Returns how many rows a list has, and their politeness keys: a redirect seldom leaves them."""
+    rows = collections.Counter(read_column(list_path, "politeness_key"))
+    return rows.total(), frozenset(rows)
 
 
 def _opening(kind: str, policy: FetchPolicy, round_number: int) -> Callable[[str], bytes]:
@@ -138,7 +139,7 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy) -> 
     is_stored = outcome == "ok"
     identity = warc.record_id(visit.row.url_key, round_number) if is_stored and kind == "page" else ""
     values: dict[str, Any] = dict(
-        url_key=visit.row.url_key, url=visit.row.url, kind=kind, depth=visit.row.depth, outcome=outcome,
+        url_key=visit.row.url_key, url=visit.row.url, kind=visit.row.kind, depth=visit.row.depth, outcome=outcome,
         http_status=answer.status, final_url=fetched.final_url, redirects=fetched.redirects,
         content_type=answer.header("content-type")[:256], fetched_at=visit.fetched_at, body_bytes=len(answer.body),
         truncated=answer.truncated, signals=visit.signals, permission=visit.permission, part="", offset=0, length=0,

@@ -57,14 +57,14 @@ class FrontierRules:
 def telling_links(groups: Iterable[tuple[Link, ...]]) -> tuple[Link, ...]:
     """Returns the links that decide about their target: the shallowest that may be followed, the shallowest other.
 
-    Associative, so that the links to a page everybody links to need not meet in one place.
+    One of each kind of target.  Associative, so that the links to a page everybody links to need not meet in one place.
     """
-    best: dict[bool, Link] = {}
+    best: dict[tuple[bool, str], Link] = {}
     for link in (link for group in groups for link in group):
-        known = best.get(link.nofollow)
+        known = best.get((link.nofollow, link.kind))
         if known is None or (link.depth, link.src_key) < (known.depth, known.src_key):
-            best[link.nofollow] = link
-    return tuple(best[nofollow] for nofollow in sorted(best))
+            best[link.nofollow, link.kind] = link
+    return tuple(best[which] for which in sorted(best))
 
 
 def first_arrival(groups: Iterable[tuple[FetchLog, ...]]) -> tuple[FetchLog, ...]:
@@ -165,7 +165,8 @@ def _discovered(links: Sequence[Link], arrivals: Sequence[FetchLog], rules: Fron
         status = "nofollow"
     else:
         status = refuse(url, depth, rules, sites) or DUE
-    return CrawlEntry(url_key=urls.url_key(url), url=url, kind="page", depth=depth, status=status, retries=0,
+    kind = "sitemap" if not arrivals and any(link.kind == "sitemap" for link in followed) else "page"
+    return CrawlEntry(url_key=urls.url_key(url), url=url, kind=kind, depth=depth, status=status, retries=0,
                       discovered_round=round_number + 1, last_round=round_number if arrivals else -1)
 
 

@@ -3,7 +3,8 @@
     OUT/images/5c02…/fetch_list-*.parquet  shard-0000/part-*  images-*.parquet
 
 What the images stage that was current before answered for good is carried over, with its addresses: a changed threshold
-never downloads again.  That stage is then an input named `known`, and recorded before the first request.
+never downloads again.  That stage is then an input named `known`, and recorded before the first request.  A round of
+retries is the same with a stage of the same judge and config as what is known.
 """
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from typing import Any
 from crawl import storage
 from crawl.config import as_dict, canonical_json, digest
 from crawl.frontier import FrontierRules
+from crawl.known_images import stands
 from crawl.parts import PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import Image, ImageFetch
@@ -40,14 +42,23 @@ class ImagesConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
-def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run) -> Manifest:
-    """Returns the manifest of the table `images`: one row for each image URL that the current judge asks for."""
+def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False) -> Manifest:
+    """Returns the manifest of the table `images`: one row for each image URL that the current judge asks for.
+
+    Args:
+        retry_failed: a finished stage is no end: what failed in it for a reason that may have passed
+            (known_images.stands) is asked for again, in a new stage folder; where nothing did, that stage is returned.
+    """
     judge = current_manifest(out, "judge")
     crawl = _manifest_of(out, "crawl")
     known = _known(out, judge, config)
-    inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
-    stage = Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
+    stage = _open(out, judge, config, known)
     finished = stage.finished()
+    if finished is not None and retry_failed and _to_retry(finished):
+        known = finished
+        _remember(out, judge, config, known)
+        stage = _open(out, judge, config, known)
+        finished = stage.finished()
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
@@ -107,6 +118,16 @@ def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known:
              f"{known.folder} and of what that carried over"] if known else []
     return stage.commit(tables, [funnel_of("images", "image URL", tables["images"])], notes=notes,
                         extra={"carried": carried})
+
+
+def _open(out: str, judge: Manifest, config: ImagesConfig, known: Manifest | None) -> Stage:
+    inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
+    return Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
+
+
+def _to_retry(images: Manifest) -> int:
+    """Returns how many rows of a finished stage would be asked for again."""
+    return sum(count for entry in images.tables["images"] for name, count in entry.outcomes if not stands(name))
 
 
 def _known(out: str, judge: Manifest, config: ImagesConfig) -> Manifest | None:

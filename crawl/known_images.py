@@ -11,12 +11,20 @@ _OURS = frozenset({"blocked_address", "blocked_egress", "blocked_no_contact", "t
 
 
 def may_carry(image: Image) -> bool:
-    """Returns whether an earlier answer stands: the bytes are there, or asking again would not change it.
+    """Returns whether an earlier answer stands: the bytes are there, or asking again would not change it."""
+    return stands(image.outcome)
+
+
+def stands(outcome: str) -> bool:
+    """Returns whether an image that ended so need not be asked for again.
 
     A refusal is asked again: the site may allow now what it denied, and the answer is small.
+
+    >>> stands("ok"), stands("http_404"), stands("http_503"), stands("robots_denied")
+    (True, True, False, False)
     """
-    refused = image.outcome == "robots_denied" or image.outcome.startswith("optout_")
-    return not (is_passing(image.outcome) or refused or image.outcome in _OURS)
+    refused = outcome == "robots_denied" or outcome.startswith("optout_")
+    return not (is_passing(outcome) or refused or outcome in _OURS)
 
 
 def only_answer(key: str, wanted: Sequence[ImageFetch], images: Sequence[Image]) -> Image:

@@ -17,8 +17,8 @@ class CrawlEntry:
 
     url_key: str
     url: str
-    kind: str                      # page, image
-    depth: int                     # links from a seed
+    kind: str                      # page, sitemap
+    depth: int                     # links from a seed; of a sitemap: from robots.txt
     status: str                    # due, or the outcome that ended it (see FetchLog.outcome)
     retries: int
     discovered_round: int
@@ -32,7 +32,7 @@ class FetchRow:
     order_key: str                 # sha256(seed, url_key): the order inside a shard
     url_key: str
     url: str
-    kind: str                      # page, image
+    kind: str                      # page, sitemap, image
     depth: int
     politeness_key: str            # registrable domain, or host:port of an IP literal
     shard: int
@@ -137,6 +137,7 @@ class Link:
     dst_url: str
     depth: int                     # of the target
     nofollow: bool
+    kind: str = "page"             # of the target: page, or sitemap
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -153,10 +154,10 @@ class Candidate:
 
     occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal)
     page_key: str
-    page_url: str
+    page_url: str                  # "" for a row of a caption table: there is no page
     image_key: str
     image_url: str
-    found_in: str                  # img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
+    found_in: str                  # table, img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
     alternatives: tuple[str, ...]  # other URLs of the same DOM node
     texts: tuple[SourceText, ...]
     alt_present: bool              # alt="" (decorative) differs from no alt
@@ -175,6 +176,16 @@ class Candidate:
     page_record_id: str
     page_sha256: str
     page_fetched_at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BrokenRow:
+    """One row of a caption table that was passed over: a row of the table `broken`."""
+
+    table: int                     # which of the tables, from 0
+    row: int                       # in that table, from 0
+    outcome: str                   # bad_row, bad_encoding, too_long, no_url, bad_url
+    excerpt: str                   # of its URL or of the row, at most 200 characters
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
     """
     answer = fetched.answer
     state = _state(fetched)
-    body = _whole_lines(answer.body, answer.truncated) if state == "ok" else b""
+    body = whole_lines(answer.body, answer.truncated) if state == "ok" else b""
     host = Host(
         authority=authority, robots=state, cause=fetched.outcome, http_status=answer.status,
         hops=len(fetched.redirects), final_url=fetched.final_url, fetched_at=now,
@@ -92,7 +92,7 @@ def _state(fetched: Fetched) -> str:
     return "unavailable" if 400 <= status <= 499 and status != 429 else "unreachable"
 
 
-def _whole_lines(body: bytes, truncated: bool) -> bytes:
+def whole_lines(body: bytes, truncated: bool) -> bytes:
     """Returns the body up to its last complete line when it was cut (R-6)."""
     return body[:max(body.rfind(b"\n"), body.rfind(b"\r")) + 1] if truncated else body
 

@@ -1,4 +1,4 @@
-"""The stage `crawl`: rounds of select, fetch and parse until nothing is due.
+"""The stage `crawl`: rounds of select, fetch and parse until nothing is due; sitemaps are rows of a round like pages.
 
     OUT/crawl/9b1f…/round-00/crawldb-*.parquet      what the crawl knew when the round began
                              fetch_list-*.parquet   one sorted list a fetch shard
@@ -26,10 +26,11 @@ from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
 from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page
 from crawl.seeds import read_seeds, way_out
+from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage
 from crawl.tables import FileEntry, from_row, read_table
 
-FORMAT = 1
+FORMAT = 2                         # 2: links know the kind of their target
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
@@ -44,6 +45,7 @@ class CrawlConfig:
     fetch: FetchPolicy = dataclasses.field(default_factory=FetchPolicy)
     frontier: FrontierRules = dataclasses.field(default_factory=FrontierRules)
     parse: ParseLimits = dataclasses.field(default_factory=ParseLimits)
+    sitemaps: SitemapRules = dataclasses.field(default_factory=SitemapRules)
     parts: PartLimits = dataclasses.field(default_factory=PartLimits)
     max_rounds: int = 20
     shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
@@ -105,7 +107,17 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
     done = _read_state(crawl, number, "selected")
     if done is not None:
         return done
-    from crawl.transforms import ReadTables, SelectDue, UpdateCrawl, WriteFetchLists, WriteTable, entries_of, given
+    from crawl.transforms import (
+        NamedSitemaps,
+        ReadTables,
+        SelectDue,
+        UpdateCrawl,
+        WriteFetchLists,
+        WriteTable,
+        entries_of,
+        given,
+        merged,
+    )
     directory, config = crawl.directory(number), crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
 
@@ -114,6 +126,8 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
             before = root | "Read round" >> ReadTables({
                 name: (crawl.paths(rounds[-1][name]), record_type) for name, record_type in (
                     ("crawldb", CrawlEntry), ("fetch_list", FetchRow), ("fetch_log", FetchLog), ("links", Link))})
+            before["links"] = merged(before["links"], root | "Read sitemaps" >> NamedSitemaps(
+                crawl.paths(rounds[-1]["hosts"]), config.sitemaps))
             entries = tuple(before.values()) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
@@ -143,7 +157,7 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
             config.parts, known_hosts)
         pages, links, candidates = parts | "Parse pages" >> ParseParts(
-            crawl.stage.out, directory, config.fetch, config.parse)
+            crawl.stage.out, directory, config.fetch, config.parse, config.sitemaps)
         pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)
         links | "Write links" >> WriteTable(directory, "links", Link, "dst_key", config.buckets)
         candidates | "Write candidates" >> WriteTable(directory, "candidates", Candidate, "occurrence", config.buckets)
@@ -179,11 +193,11 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
 
 
 def _page_funnel(tables: Tables) -> Funnel:
-    """Returns how every row of the fetch lists ended; an `ok` fetch counts as what its page became."""
+    """Returns how every row of the fetch lists ended; an `ok` fetch counts as what it became."""
     totals: collections.Counter[str] = collections.Counter()
     for entry in (*tables["fetch_log"], *tables["pages"]):
         totals.update(dict(entry.outcomes))
-    totals["ok"] -= _rows(tables["pages"])
+    totals["sitemap_read"] = totals.pop("ok", 0) - _rows(tables["pages"])
     return Funnel("crawl", "page", _rows(tables["fetch_list"]),
                   tuple(sorted((name, count) for name, count in totals.items() if count)))
 

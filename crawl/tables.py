@@ -5,12 +5,13 @@ A file is described by a `FileEntry`; tables are read by those entries, never by
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import io
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ R = TypeVar("R")
 
 # Part of the on-disk contract: equal rows give equal bytes with equal library versions.
 _ROW_GROUP = 8192
+_FEW = 64                          # rows read at a time where one may be half a megabyte
 _WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd", "compression_level": 3, "version": "2.6", "data_page_version": "1.0",
     "row_group_size": _ROW_GROUP, "write_statistics": True, "store_schema": False,
@@ -109,12 +111,40 @@ def read_table(path: str, record_type: type[R]) -> Iterator[R]:
             yield from_row(record_type, row)
 
 
+def read_column(path: str, column: str) -> Iterator[Any]:
+    """Yields the values of one column of a file, without reading the others."""
+    with _damage_named(path), _opened(path) as file:
+        for group in range(file.num_row_groups):
+            yield from file.read_row_group(group, columns=[column]).column(column).to_pylist()
+
+
+def read_matching(path: str, record_type: type[R], column: str, accepts: Callable[[Any], bool]) -> Iterator[R]:
+    """Yields the rows whose value of a column is accepted; of the others no other column becomes a Python object.
+
+    A few rows are in memory at a time: for tables with large values, such as `hosts` with its bodies.
+    """
+    with _damage_named(path), _opened(path) as file:
+        for batch in file.iter_batches(batch_size=_FEW):
+            kept = [at for at, value in enumerate(batch.column(column).to_pylist()) if accepts(value)]
+            if kept:
+                for row in batch.take(kept).to_pylist():
+                    yield from_row(record_type, row)
+
+
 def _row_groups(path: str) -> Iterator[list[dict[str, Any]]]:
+    with _damage_named(path), _opened(path) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group).to_pylist()
+
+
+def _opened(path: str) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path)
+
+
+@contextlib.contextmanager
+def _damage_named(path: str) -> Iterator[None]:
     try:
-        source = pa.BufferReader(storage.read_bytes(path)) if storage.is_remote(path) else path
-        with pq.ParquetFile(source) as file:
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group).to_pylist()
+        yield
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UsageError(f"{path}: damaged table ({str(error).splitlines()[0]}); copy it again, or remove its stage "
                          f"folder to build the stage again") from error

@@ -28,8 +28,10 @@ from crawl.known_images import may_carry, only_answer
 from crawl.parse import parse_page
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
-from crawl.records import CrawlEntry, FetchLog, FetchRow, Image, ImageLog
-from crawl.tables import FileEntry, encode_table, from_row, read_table, stable_hash
+from crawl.records import CrawlEntry, FetchLog, FetchRow, Host, Image, ImageLog, Link
+from crawl.sitemaps import SitemapRules, links_of, named_by
+from crawl.table_run import TableConfig, read_table_of
+from crawl.tables import FileEntry, encode_table, from_row, read_matching, read_table, stable_hash
 from crawl.urls import site, url_key
 from crawl.warc import read_response
 
@@ -166,13 +168,35 @@ class FetchShards(beam.PTransform):
 
 
 @dataclasses.dataclass
+class ReadCaptionTables(beam.PTransform):
+    """Root -> the numbers of caption tables, each read into committed files by one worker."""
+
+    directory: str
+    config: TableConfig
+    tables: tuple[tuple[int, str, str], ...]      # number, path, sha256
+
+    def expand(self, root: Any) -> Any:
+        return (root | "Tables" >> beam.Create(self.tables)
+                | "One worker a table" >> beam.Reshuffle()
+                | "Read table" >> beam.MapTuple(self._read))
+
+    def _read(self, number: int, path: str, sha256: str) -> int:
+        read_table_of(self.directory, number, path, sha256, self.config)
+        return number
+
+
+@dataclasses.dataclass
 class ParseParts(beam.PTransform):
-    """Parts of pages -> (pages, links, candidates); bodies are read by address and stay in the step."""
+    """Parts of pages -> (pages, links, candidates); bodies are read by address and stay in the step.
+
+    A sitemap gives links only.
+    """
 
     out: str
     directory: str
     policy: FetchPolicy
     limits: ParseLimits
+    sitemaps: SitemapRules
 
     def expand(self, parts: Any) -> Any:
         found = parts | "Parse" >> beam.FlatMap(self._parse).with_outputs("links", "candidates", main="pages")
@@ -184,12 +208,31 @@ class ParseParts(beam.PTransform):
                 continue
             answer = read_response(storage.join(self.out, log.part), log.offset, log.length,
                                    self.policy.page_decoded_bytes)
+            if log.kind == "sitemap":
+                for link in links_of(log, answer.body, self.sitemaps):
+                    yield beam.pvalue.TaggedOutput("links", link)
+                continue
             found = parse_page(log, answer.body, self.policy.tokens, self.limits)
             yield found.page
             for link in found.links:
                 yield beam.pvalue.TaggedOutput("links", link)
             for candidate in found.candidates:
                 yield beam.pvalue.TaggedOutput("candidates", candidate)
+
+
+@dataclasses.dataclass
+class NamedSitemaps(beam.PTransform):
+    """Names of `hosts` files -> links to the sitemaps that robots.txt names; the bodies beside them are not kept."""
+
+    files: tuple[str, ...]
+    rules: SitemapRules
+
+    def expand(self, root: Any) -> Any:
+        return root | "Hosts files" >> beam.Create(self.files) | "Sitemaps" >> beam.FlatMap(self._read)
+
+    def _read(self, path: str) -> Iterator[Link]:
+        for host in read_matching(path, Host, "sitemaps", bool):
+            yield from named_by([(host.authority, host.sitemaps)], self.rules)
 
 
 @dataclasses.dataclass

@@ -64,12 +64,14 @@ class Visits:
     """Visits the rows of one shard."""
 
     def __init__(self, policy: FetchPolicy, network: Network, kind: str, known_hosts: Mapping[str, Host],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, *, rules_only: bool = False) -> None:
+        """Args: rules_only: ask for rules alone; a row that may be fetched ends as `ok` without a request for it."""
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
         self._policy = policy
         self._network = network
         self._kind = kind
         self._known = known_hosts
+        self._rules_only = rules_only
         self._clock = clock
         self._addresses = network.addresses()
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
@@ -134,7 +136,7 @@ class Visits:
         while not client.is_full and (taken := self._scheduler.take(now)):
             key, task = taken
             if task.row is None or self._may_ask(task):
-                kind = "robots" if task.row is None else self._kind
+                kind = self._kind_of(task)
                 client.start(task.url, kind, max(0.001, self._total_s(kind) - task.spent_s), (key, task))
             else:
                 self._scheduler.give_back(key)
@@ -153,6 +155,8 @@ class Visits:
                 return False
             host = self._open(known)
         outcome, task.signals = self._access(host).ask(task.url)
+        if not outcome and self._rules_only:
+            outcome = "ok"
         if outcome:
             self._finish(task, outcome)
         return not outcome
@@ -201,7 +205,7 @@ class Visits:
     def _follow(self, task: _Task, answer: Answer) -> None:
         """Sends a task to where a redirect points, through every check again (S4, R-22)."""
         target = urls.normalize(answer.location, task.url)
-        kind = "robots" if task.row is None else self._kind
+        kind = self._kind_of(task)
         if target is None:
             reason = "bad_url"
         elif target == task.url or target in task.redirects:
@@ -235,7 +239,8 @@ class Visits:
         signals = task.signals
         if fetched.outcome == "ok":
             signals += consent.from_headers(fetched.answer.headers, self._policy.tokens)
-            if consent.verdict(signals) == DENY:
+            # A sitemap's own noindex keeps it out of an index; the pages it names are asked for themselves.
+            if consent.verdict(signals) == DENY and task.row.kind != "sitemap":
                 fetched = dataclasses.replace(fetched, outcome="optout_header")
         self._finished.append(Visit(task.row, fetched, signals, consent.verdict(signals), recorded_time()))
 
@@ -259,8 +264,14 @@ class Visits:
         return Fetched(url=task.first_url, outcome=outcome,
                        redirects=tuple(task.redirects), final_url=task.url, answer=answer)
 
+    def _kind_of(self, task: _Task) -> str:
+        if task.row is None:
+            return "robots"
+        return "sitemap" if task.row.kind == "sitemap" else self._kind
+
     def _total_s(self, kind: str) -> float:
-        return {"page": self._policy.page_timeout_s, "image": self._policy.image_timeout_s,
+        return {"page": self._policy.page_timeout_s, "sitemap": self._policy.page_timeout_s,
+                "image": self._policy.image_timeout_s,
                 "robots": self._policy.robots_timeout_s}[kind]
 
 

@@ -42,11 +42,14 @@ def source_rank(source: str) -> int:
 def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
     """Returns the judged row of a candidate; outcome `fetch` may still become `not_fetched_not_in_main`."""
     language = page_language(candidate.page_text, candidate.html_lang, config.lid_path)
-    captions = tuple(_read(text.source, text.text, language, config)
+    # A row of a caption table has no page: there is none to reject, nor one to say that a short caption is foreign.
+    around = config.language if not candidate.page_url and language == UNDETERMINED else language
+    captions = tuple(_read(text.source, text.text, around, config)
                      for text in sorted(candidate.texts, key=lambda text: (source_rank(text.source), text.text)))
     reason = reject_occurrence(candidate, config.dominance)
     if reason is None:
-        reason = _reject_page(language, captions, config) or _reject_texts(candidate, captions)
+        reason = _reject_page(language, captions, config) if candidate.page_url else None
+        reason = reason or _reject_texts(candidate, captions)
     return Judged(
         occurrence=candidate.occurrence, image_key=candidate.image_key, image_url=candidate.image_url,
         page_key=candidate.page_key, page_url=candidate.page_url,

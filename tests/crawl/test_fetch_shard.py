@@ -5,14 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 
 import pytest
 from PIL import Image
 
 from crawl import storage, tables, warc
+from crawl.answers import Answer, Fetched
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.parts import PartLimits, committed
 from crawl.records import FetchLog, FetchRow, Host, ImageLog
+from crawl.robots_access import host_of
+from crawl.visits import Visits
 from tests.crawl.loopback import PAGE, SITE_FILES, quick, serving, write_list
 
 GIVEN = [f"http://h{n % 7}.test/{n}" for n in range(60)]
@@ -168,3 +172,25 @@ def test_an_empty_list_has_no_parts_and_a_known_host_is_not_asked_again(web, tmp
     assert [path for _, _, path in web.log] == ["/2"]
     with pytest.raises(ValueError, match="kind"):
         list(run(web, tmp_path, other, "video"))
+
+
+def test_only_the_known_hosts_of_the_lists_own_sites_are_held(web, tmp_path, monkeypatch):
+    hosts = [host_of(f"http://{name}.test:80", Fetched("u", "ok", (), "u", Answer(
+        "u", "ok", 200, "", (), b"", b"User-agent: *\n#" + b"x" * 50_000, "", False, "", 0.0, 0.0)),
+        "2126-01-01T00:00:00Z", quick()) for name in ["www.a", "img.a", *(f"h{n}" for n in range(300))]]
+    entry = tables.write_table(str(tmp_path / "k"), "hosts.parquet", Host, hosts)
+    held = []
+
+    class Watched(Visits):
+        def __init__(self, policy, network, kind, known_hosts):
+            held.extend(known_hosts)
+            super().__init__(policy, network, kind, known_hosts)
+    monkeypatch.setattr("crawl.fetch_shard.Visits", Watched)
+    tracemalloc.start()
+    part, = fetch_shard(write_list(str(tmp_path), ["http://www.a.test/1"]), f"{tmp_path}/out/s/def", f"{tmp_path}/out",
+                        quick(), web.network(), 3, "page", known_hosts=[f"{tmp_path}/k/{entry.name}"])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held == ["http://www.a.test:80", "http://img.a.test:80"] and part.log.rows == 1
+    assert [path for _, _, path in web.log] == ["/1"]            # what is held is used
+    assert peak < 10_000_000                                     # all bodies are 15 MB

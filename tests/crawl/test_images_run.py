@@ -121,6 +121,38 @@ def test_a_half_finished_run_keeps_what_it_knew_and_refuses_another_config(web: 
     assert read_manifest(out, second.folder) == second
 
 
+def test_a_round_of_retries_asks_only_for_what_failed_in_passing(web: Web, tmp_path: pathlib.Path) -> None:
+    out, busy = str(tmp_path), "http://h1.test/busy.png"
+    judged(out, FIRST, 1)
+    first = fetch_images(out, CONFIG, web.network(), run)
+    web.log.clear()
+
+    def stops(name: str, build: object) -> None:
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        fetch_images(out, CONFIG, web.network(), stops, retry_failed=True)
+    web.on(busy, body=picture(50), headers={"Content-Type": "image/png"})
+    second = fetch_images(out, CONFIG, web.network(), run)             # the half-finished round is gone on with
+    assert sorted(web.asked()) == ["/busy.png", "/no.png"] and second.inputs["known"] == first.digest
+    before, after = images(first), images(second)
+    assert {url for url in before if before[url] != after[url]} <= {busy, "http://h2.test/no.png"}
+    assert (before[busy].outcome, after[busy].outcome) == ("http_503", "ok")
+
+    web.log.clear()
+    assert fetch_images(out, CONFIG, web.network(), run) == second and web.log == []     # it is the current one now
+    web.on("http://h2.test/no.png", body=picture(99), headers={"Content-Type": "image/png"})
+    third = fetch_images(out, CONFIG, web.network(), run, retry_failed=True)
+    assert web.asked() == ["/no.png"] and images(third)["http://h2.test/no.png"].outcome == "ok"
+    assert fetch_images(out, CONFIG, web.network(), run, retry_failed=True) == third     # nothing is left to ask for
+    assert web.asked() == ["/no.png"] and third.funnel[0].rows_in == len(FIRST)
+
+    judged(out, ["http://h0.test/9.png"], 2)
+    fetch_images(out, CONFIG, web.network(), run, retry_failed=True)
+    judged(out, FIRST, 1)                      # back again: the rounds of this judge count, not the one in between
+    web.log.clear()
+    assert fetch_images(out, CONFIG, web.network(), run, retry_failed=True) == third and web.log == []
+
+
 def test_what_may_be_carried_over() -> None:
     row = Image("k", "u", "ok", 200, "u", "", (), "unknown", "png", 1, 1, 1, "s", "p", 0, 1)
     outcomes = {"ok": True, "http_404": True, "not_an_image": True, "too_large": True, "http_503": False,

@@ -1,0 +1,121 @@
+"""Tables of captions instead of a crawl: candidates that judge takes, every row accounted for, the same each time."""
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any
+
+import pytest
+
+import imagebert
+from crawl import tables
+from crawl.caption_tables import Layout
+from crawl.errors import UsageError
+from crawl.records import BrokenRow, Candidate, ImageFetch
+from crawl.stages import Manifest, current_manifest
+from crawl.table_run import TableConfig, read_candidates
+from filter.judge_run import judge
+from filter.judging import JudgeConfig
+from filter.records import Judged
+from tests.crawl.running import run
+
+CONFIG = TableConfig(Layout("cc12m"), language="en", rows_per_file=3)
+TABLE = ("http://a.test/1.jpg\tA dog runs over the green field\nHTTP://A.test:80/2.jpg\tGolden Gate Bridge\n"
+         "ftp://a.test/3.jpg\tx\nbroken\nhttp://a.test/4.jpg\t\nhttp://a.test/1.jpg\tA dog runs over the green field\n"
+         "http://a.test/5.jpg\tDer Hund sitzt neben der Katze und dem Baum\n")
+
+
+@pytest.fixture
+def table(tmp_path: pathlib.Path) -> str:
+    (tmp_path / "t.tsv").write_text(TABLE)
+    return str(tmp_path / "t.tsv")
+
+
+def rows(manifest: Manifest, name: str, record_type: type) -> list[Any]:
+    return [row for path in manifest.paths(name) for row in tables.read_table(path, record_type)]
+
+
+def test_every_row_is_a_candidate_or_says_why_not(table: str, tmp_path: pathlib.Path) -> None:
+    manifest = read_candidates(str(tmp_path / "out"), [table], CONFIG, run)
+    found = rows(manifest, "candidates", Candidate)
+    assert sorted(row.image_url for row in found) == [f"http://a.test/{n}.jpg" for n in (1, 1, 2, 4, 5)]
+    assert len({row.occurrence for row in found}) == len({row.page_key for row in found}) == 5
+    assert {(row.page_url, row.permission, row.found_in) for row in found} == {("", "unknown", "table")}
+    assert [(row.row, row.outcome) for row in rows(manifest, "broken", BrokenRow)] == [(2, "bad_url"), (3, "bad_row")]
+    assert manifest.funnel[0].rows_in == 7 and manifest.funnel[0].adds_up()
+    assert dict(manifest.funnel[0].outcomes) == {"found": 5, "bad_url": 1, "bad_row": 1}
+    assert "2 of 7 rows" in manifest.notes[0]
+    assert read_candidates(str(tmp_path / "out"), [table], CONFIG, run) == manifest
+    again = read_candidates(str(tmp_path / "again"), [table], TableConfig(
+        Layout("cc12m"), language="en", rows_per_file=100), run)
+    assert again.table_digest("candidates") == manifest.table_digest("candidates")
+
+
+def test_a_killed_read_goes_on(table: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, other = str(tmp_path / "out"), tmp_path / "u.tsv"
+    other.write_text("http://b.test/1.jpg\tA cat sleeps on the warm roof\n")
+    whole = read_candidates(str(tmp_path / "whole"), [table, str(other)], CONFIG, run)
+    written = []
+
+    def breaks(directory: str, name: str, *rest: Any) -> Any:
+        written.append(name)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        return tables.write_table(directory, name, *rest)
+    with monkeypatch.context() as patch, pytest.raises(BaseException):    # noqa: B017, Beam wraps it or not
+        patch.setattr("crawl.table_run.write_table", breaks)
+        read_candidates(out, [table, str(other)], CONFIG, run)
+    assert read_candidates(out, [table, str(other)], CONFIG, run).encode() == whole.encode()
+
+
+def test_judge_does_not_ask_a_row_for_its_page(table: str, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path / "out")
+    read_candidates(out, [table], CONFIG, run)
+    judged = judge(out, JudgeConfig(buckets=1), run)
+    outcomes = {row.image_url[-5]: row.outcome for row in rows(judged, "judged", Judged)}
+    assert outcomes["1"] == outcomes["2"] == "fetch"              # too short to tell its language, and passed
+    assert outcomes["4"] == "not_fetched_no_text" and outcomes["5"].startswith("not_fetched_")
+    assert len(rows(judged, "fetch", ImageFetch)) == 2
+    read_candidates(out, [table], TableConfig(Layout("cc12m")), run)       # nobody says the language
+    undeclared = judge(out, JudgeConfig(buckets=1), run)
+    assert {row.image_url[-5]: row.outcome for row in rows(undeclared, "judged", Judged)} == outcomes
+    assert "page_language" not in str(undeclared.funnel)
+
+
+def test_policy_decides_on_unknown_permission(table: str, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path)
+    words = ["candidates", "--table", table, "--format", "cc12m", "--out", out, "--json"]
+    assert imagebert.main(words) == 0
+    assert imagebert.main(["judge", "--out", out, "--set", 'dominance.permissions=["allow"]']) == 0
+    assert dict(current_manifest(out, "judge").funnel[0].outcomes) == {"not_fetched_not_permitted": 5}
+
+
+def test_the_command_takes_several_tables_and_knows_a_suffix(tmp_path: pathlib.Path,
+                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "ab":
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps({"u": f"http://{name}.test/x.jpg", "c": "A dog"}))
+    words = ["candidates", "--out", str(tmp_path / "out"), "--url-column", "u", "--caption-column", "c", "--json",
+             "--table", str(tmp_path / "a.jsonl"), "--table", str(tmp_path / "b.jsonl")]
+    assert imagebert.main(words) == 0
+    assert json.loads(capsys.readouterr().out)["funnel"][1]["outcomes"] == {"found": 2}
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (("--table", "/no/such.csv"), "/no/such.csv"), (("--table", "{t}"), "--format"),
+    (("--table", "{t}", "--format", "cc12m", "--table", "{t}"), "same bytes"),
+    (("--table", "{t}", "--format", "cc3m"), "no row has an image URL"),
+    (("--table", "{t}", "--format", "cc12m", "--language", "English"), "ISO 639-1"),
+    (("--table", "{t}", "--format", "parquet"), "parquet")])
+def test_bad_input_is_one_line(words: tuple[str, ...], said: str, table: str, tmp_path: pathlib.Path,
+                               capsys: pytest.CaptureFixture[str]) -> None:
+    given = [word.format(t=table) for word in words]
+    assert imagebert.main(["candidates", "--out", str(tmp_path / "out"), *given]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("imagebert: ") and said in line
+
+
+def test_a_table_without_one_url_leaves_no_stage(table: str, tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match="5 bad_url"):
+        read_candidates(str(tmp_path), [table], TableConfig(Layout("cc3m")), run)
+    with pytest.raises(UsageError, match="no finished stage 'crawl'"):
+        current_manifest(str(tmp_path), "crawl")
