@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import terminal
+from shards import cli_change, terminal
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -46,6 +46,7 @@ def register(subparsers: Any) -> None:
             "Checks tars, members, headers, KEY.json, images, regions, indexes and sha256 against the manifest.")
     _reader(actions, "report", report, "write report.html again: funnel, contact sheets, rejects by reason",
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
+    cli_change.register(actions, _count)
 
 
 def _add_build(actions: Any) -> None:

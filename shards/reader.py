@@ -4,14 +4,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from crawl.errors import UsageError
-from shards.index import load_index
+from shards.index import load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
@@ -29,18 +29,20 @@ class StoredSample:
 
 
 class ShardReader:
-    """A shard opened for reading; rows are those of its index.
+    """A shard opened for reading; rows are those of its index, without the keys that were removed.
 
     Safe to share between threads: reads carry their own offset.  Damage raises UsageError that names the shard, the
     key and the offset.
     """
 
-    def __init__(self, directory: str, shard: ShardFile) -> None:
+    def __init__(self, directory: str, shard: ShardFile, removed: Collection[str] = ()) -> None:
         self.shard = shard
         self.index: np.ndarray = load_index(os.path.join(directory, shard.index))
         if len(self.index) != shard.samples:
             raise UsageError(f"{shard.index}: {len(self.index)} rows, the manifest says {shard.samples} samples; "
                              f"build the shards again")
+        if removed:
+            self.index = without(self.index, removed)
         self._path = os.path.join(directory, shard.name)
         self._regions_path = os.path.join(directory, shard.regions) if shard.regions else ""
         self._tar = _open(self._path)
@@ -115,10 +117,15 @@ class ShardReader:
         return data
 
 
+def open_shard(shards: ShardSet, shard: ShardFile) -> ShardReader:
+    """Returns a shard of a set opened for reading, without what was removed from the set."""
+    return ShardReader(shards.directory, shard, shards.removed_from(shard))
+
+
 def read_samples(shards: ShardSet, split: str = "train") -> Iterator[StoredSample]:
     """Yields all samples of a split in shard order."""
     for shard in shards.of_split(split):
-        with ShardReader(shards.directory, shard) as reader:
+        with open_shard(shards, shard) as reader:
             yield from reader
 
 
