@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import cli_change, terminal
+from shards import cli_change, cli_remove, terminal
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -47,6 +47,7 @@ def register(subparsers: Any) -> None:
     _reader(actions, "report", report, "write report.html again: funnel, contact sheets, rejects by reason",
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
     cli_change.register(actions, _count)
+    cli_remove.register(actions)
 
 
 def _add_build(actions: Any) -> None:
@@ -112,6 +113,9 @@ def show_stats(args: argparse.Namespace) -> int:
     for name in ("word_pieces", "caption_bytes", "regions_an_image", "bytes_an_image"):
         table.add_row(name.replace("_", " "), *(_spread(column[name]) for column in columns))
     console.print(table)
+    if found["removed"]:
+        console.print(f"without {found['removed']:,} samples that were removed and are still in the tars",
+                      highlight=False)
     regions, known = found["regions"], found["tokenizer"]
     terminal.lines(
         console, ("a range is", "median (5 % to 95 %)"),
@@ -182,10 +186,10 @@ def check(args: argparse.Namespace) -> int:
     shards = load_shards(args.path, check_sizes=False)
     with terminal.progress("validate", total_bytes(shards)) as read:
         faults = list(validate(shards, read))
-    samples = sum(shard.samples for shard in shards.shards)
+    samples, removed = sum(shard.samples for shard in shards.shards), len(shards.removed_keys)
     if args.json:
         _print_json({"directory": shards.directory, "manifest": shards.digest, "shards": len(shards.shards),
-                     "samples": samples, "faults": [dataclasses.asdict(fault) for fault in faults]})
+                     "samples": samples, "removed": removed, "faults": [dataclasses.asdict(fault) for fault in faults]})
         return int(bool(faults))
     for fault in faults[:MAX_FAULTS_SHOWN]:
         print(visible(str(fault)))
@@ -193,6 +197,9 @@ def check(args: argparse.Namespace) -> int:
         print(f"and {len(faults) - MAX_FAULTS_SHOWN:,} more; --json lists all")
     verdict = f"{len(faults):,} faults" if faults else "no fault"
     print(f"{verdict} in {len(shards.shards):,} shards, {samples:,} samples, {total_bytes(shards):,} bytes")
+    if removed:
+        print(f"{removed:,} of the samples were removed and are skipped by our readers; `imagebert shards remove "
+              f"--rewrite` drops their bytes")
     return int(bool(faults))
 
 

@@ -75,19 +75,19 @@ class ShardReader:
 
     def image(self, row: int) -> bytes:
         """Returns the original image bytes."""
-        return self._member(row, "image")
+        return self.member(row, "image")
 
     def caption(self, row: int) -> str:
         """Returns the caption."""
-        return self._member(row, "txt").decode()
+        return self.member(row, "txt").decode()
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Returns the provenance (shards/sample.py lists the fields)."""
-        return parse_sample_json(self._member(row, "json"))
+        return parse_sample_json(self.member(row, "json"))
 
     def regions(self, row: int, limit: int | None = None) -> Regions:
         """Returns the regions, the `limit` most confident ones."""
-        data = self._member(row, "regions")
+        data = self.member(row, "regions")
         try:
             return unpack(data, limit)
         except ValueError as error:
@@ -99,7 +99,8 @@ class ShardReader:
         return StoredSample(key=self.key(row), image=self.image(row), caption=self.caption(row),
                             json=self.sample_json(row), regions=self.regions(row) if self._regions_path else None)
 
-    def _member(self, row: int, name: str) -> bytes:
+    def member(self, row: int, name: str) -> bytes:
+        """Returns the bytes of a member (image, txt, json, regions), checked by the index's crc."""
         entry = self.index[row]
         offset, size, crc = (int(entry[f"{name}_{what}"]) for what in ("offset", "size", "crc"))
         file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
