@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import cli_change, cli_remove, terminal
+from shards import cli_change, cli_outward, cli_remove, terminal
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -48,6 +48,7 @@ def register(subparsers: Any) -> None:
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
     cli_change.register(actions, _count)
     cli_remove.register(actions)
+    cli_outward.register(actions, _count)
 
 
 def _add_build(actions: Any) -> None:
@@ -121,7 +122,7 @@ def show_stats(args: argparse.Namespace) -> int:
         console, ("a range is", "median (5 % to 95 %)"),
         ("regions", f"{regions['extractor']}, {regions['feature_dim']} values, {regions['num_classes']} classes, "
                     f"{regions['quantisation']}"),
-        ("word pieces", f"{known['vocab']} {known['digest'][:12]}"), ("shards", found["directory"]))
+        ("word pieces", f"{known['vocab'] or 'none'} {known['digest'][:12]}"), ("shards", found["directory"]))
     sites = terminal.table("site", "samples")
     for site, count in itertools.islice(found["sites"].items(), args.sites):
         sites.add_row(terminal.text(site), f"{count:,}")
@@ -184,6 +185,9 @@ def check(args: argparse.Namespace) -> int:
     """Prints every fault; returns 1 when there is one, else 0."""
     from shards.validate import total_bytes, validate
     shards = load_shards(args.path, check_sizes=False)
+    if not shards.vocab:
+        raise UsageError(f"{shards.directory}: tars of others, which keep to no contract of ours; `imagebert shards "
+                         f"stats` and `ls` read them")
     with terminal.progress("validate", total_bytes(shards)) as read:
         faults = list(validate(shards, read))
     samples, removed = sum(shard.samples for shard in shards.shards), len(shards.removed_keys)

@@ -95,9 +95,10 @@ class ShardReader:
                              f"{int(self.index['regions_offset'][row])}: {error}") from error
 
     def sample(self, row: int) -> StoredSample:
-        """Returns everything of a row."""
+        """Returns everything of a row; a foreign sample without KEY.json says nothing of itself."""
         return StoredSample(key=self.key(row), image=self.image(row), caption=self.caption(row),
-                            json=self.sample_json(row), regions=self.regions(row) if self._regions_path else None)
+                            json=self.sample_json(row) if self.index["json_size"][row] else {},
+                            regions=self.regions(row) if self._regions_path else None)
 
     def member(self, row: int, name: str) -> bytes:
         """Returns the bytes of a member (image, txt, json, regions), checked by the index's crc."""
