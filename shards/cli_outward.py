@@ -1,4 +1,4 @@
-"""`imagebert shards sample|index`: a sheet to look at, and tars of others made readable."""
+"""`imagebert shards sample|index|card`: a sheet to look at, tars of others made readable, a page to publish with."""
 from __future__ import annotations
 
 import argparse
@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards import terminal
 from shards.manifest import load_shards
@@ -14,7 +15,7 @@ from shards.sample import SPLITS
 
 
 def register(actions: Any, count: Callable[[str], int]) -> None:
-    """Adds `sample` and `index` to the actions of `imagebert shards`; `count` reads a whole number."""
+    """Adds `sample`, `index` and `card` to the actions of `imagebert shards`; `count` reads a whole number."""
     one = actions.add_parser("sample", help="a random contact sheet, as PNG or HTML",
                              description="Draws samples at random (equal seeds, equal samples) and writes one picture "
                                          "or one self-contained page with their captions.")
@@ -33,6 +34,16 @@ def register(actions: Any, count: Callable[[str], int]) -> None:
     one.add_argument("--split", choices=SPLITS, default="train", help="what the tars count as (default: %(default)s)")
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=index)
+    one = actions.add_parser("card", help="dataset card (Markdown) and Croissant (JSON-LD) from the manifest",
+                             description="Prints the dataset card; with --out writes README.md and croissant.json, "
+                                         "whose file names are relative to the shards folder.")
+    one.add_argument("path", metavar="PATH", help="dataset root, shards folder or manifest.json")
+    one.add_argument("--out", metavar="DIR", default="", help="write README.md and croissant.json there")
+    one.add_argument("--name", default="lait", help="the dataset's name (default: %(default)s)")
+    one.add_argument("--license", metavar="URL", default="", help="licence of the collection, where it has one")
+    one.add_argument("--url", default="", help="where the dataset is published")
+    one.add_argument("--json", action="store_true", help="print the Croissant JSON-LD")
+    one.set_defaults(command=write_card)
 
 
 def write_sheet(args: argparse.Namespace) -> int:
@@ -69,4 +80,28 @@ def index(args: argparse.Namespace) -> int:
         samples = index_tars(args.tars, args.out, args.split, read)
     print(json.dumps({"directory": args.out, "shards": len(args.tars), "samples": samples}, indent=1) if args.json
           else f"{len(args.tars):,} tars, {samples:,} samples; next: imagebert shards stats {args.out}")
+    return 0
+
+
+def write_card(args: argparse.Namespace) -> int:
+    """Prints or writes the dataset card and its Croissant description."""
+    from shards.card import card, croissant
+    shards = load_shards(args.path)
+    if not shards.vocab:
+        raise UsageError(f"{shards.directory}: tars of others; a card tells how imagebert made a set")
+    page = card(shards, args.name, args.license)
+    described = json.dumps(croissant(shards, args.name, args.license, args.url), indent=1, ensure_ascii=False) + "\n"
+    if args.out:
+        try:
+            os.makedirs(args.out, exist_ok=True)
+            for name, text in (("README.md", page), ("croissant.json", described)):
+                storage.replace_bytes(os.path.join(args.out, name), text.encode())
+        except OSError as error:
+            raise UsageError(f"--out {args.out}: {error.strerror}; name a folder that can be written") from error
+    if args.json:
+        print(described, end="")
+    elif args.out:
+        print(f"{os.path.join(args.out, 'README.md')}\n{os.path.join(args.out, 'croissant.json')}")
+    else:
+        print(page, end="")
     return 0
