@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import terminal
+from shards import cli_change, cli_outward, cli_remove, terminal
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -46,6 +46,9 @@ def register(subparsers: Any) -> None:
             "Checks tars, members, headers, KEY.json, images, regions, indexes and sha256 against the manifest.")
     _reader(actions, "report", report, "write report.html again: funnel, contact sheets, rejects by reason",
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
+    cli_change.register(actions, _count)
+    cli_remove.register(actions)
+    cli_outward.register(actions, _count)
 
 
 def _add_build(actions: Any) -> None:
@@ -111,12 +114,15 @@ def show_stats(args: argparse.Namespace) -> int:
     for name in ("word_pieces", "caption_bytes", "regions_an_image", "bytes_an_image"):
         table.add_row(name.replace("_", " "), *(_spread(column[name]) for column in columns))
     console.print(table)
+    if found["removed"]:
+        console.print(f"without {found['removed']:,} samples that were removed and are still in the tars",
+                      highlight=False)
     regions, known = found["regions"], found["tokenizer"]
     terminal.lines(
         console, ("a range is", "median (5 % to 95 %)"),
         ("regions", f"{regions['extractor']}, {regions['feature_dim']} values, {regions['num_classes']} classes, "
                     f"{regions['quantisation']}"),
-        ("word pieces", f"{known['vocab']} {known['digest'][:12]}"), ("shards", found["directory"]))
+        ("word pieces", f"{known['vocab'] or 'none'} {known['digest'][:12]}"), ("shards", found["directory"]))
     sites = terminal.table("site", "samples")
     for site, count in itertools.islice(found["sites"].items(), args.sites):
         sites.add_row(terminal.text(site), f"{count:,}")
@@ -179,12 +185,15 @@ def check(args: argparse.Namespace) -> int:
     """Prints every fault; returns 1 when there is one, else 0."""
     from shards.validate import total_bytes, validate
     shards = load_shards(args.path, check_sizes=False)
+    if not shards.vocab:
+        raise UsageError(f"{shards.directory}: tars of others, which keep to no contract of ours; `imagebert shards "
+                         f"stats` and `ls` read them")
     with terminal.progress("validate", total_bytes(shards)) as read:
         faults = list(validate(shards, read))
-    samples = sum(shard.samples for shard in shards.shards)
+    samples, removed = sum(shard.samples for shard in shards.shards), len(shards.removed_keys)
     if args.json:
         _print_json({"directory": shards.directory, "manifest": shards.digest, "shards": len(shards.shards),
-                     "samples": samples, "faults": [dataclasses.asdict(fault) for fault in faults]})
+                     "samples": samples, "removed": removed, "faults": [dataclasses.asdict(fault) for fault in faults]})
         return int(bool(faults))
     for fault in faults[:MAX_FAULTS_SHOWN]:
         print(visible(str(fault)))
@@ -192,6 +201,9 @@ def check(args: argparse.Namespace) -> int:
         print(f"and {len(faults) - MAX_FAULTS_SHOWN:,} more; --json lists all")
     verdict = f"{len(faults):,} faults" if faults else "no fault"
     print(f"{verdict} in {len(shards.shards):,} shards, {samples:,} samples, {total_bytes(shards):,} bytes")
+    if removed:
+        print(f"{removed:,} of the samples were removed and are skipped by our readers; `imagebert shards remove "
+              f"--rewrite` drops their bytes")
     return int(bool(faults))
 
 

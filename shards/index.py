@@ -10,7 +10,7 @@ import io
 import os
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,12 @@ def load_index(path: str) -> np.ndarray:
     if rows.dtype != INDEX_DTYPE or rows.ndim != 1:
         raise UsageError(f"{path}: an index of another version; build the shards again")
     return rows
+
+
+def without(rows: np.ndarray, removed: Collection[str]) -> np.ndarray:
+    """Returns the rows of an index whose key is not among the removed ones, in their order."""
+    gone = np.array(sorted(key.encode() for key in removed), dtype=f"S{KEY_LENGTH}")
+    return np.asarray(rows[~np.isin(rows["key"], gone)])
 
 
 def hash64(data: bytes) -> int:

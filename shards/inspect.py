@@ -11,10 +11,11 @@ import numpy as np
 
 from crawl.errors import UsageError
 from shards.census import site_of
-from shards.index import load_index
+from shards.index import load_index, without
 from shards.manifest import ShardFile, ShardSet
-from shards.reader import ShardReader
+from shards.reader import open_shard
 from shards.regions import Regions
+from shards.samples import sample_rows
 
 _QUANTILES = (("least", 0), ("5 %", 5), ("median", 50), ("95 %", 95), ("most", 100))
 # Shorter beginnings of a key name too many samples.
@@ -24,7 +25,7 @@ _BOX_COLOURS = ("#e6550d", "#3182bd", "#31a354", "#756bb1", "#d6336c", "#b58900"
 
 def stats(shards: ShardSet) -> dict[str, Any]:
     """Returns counts of a set as plain JSON values, from its manifest, its indexes and one column of its tables."""
-    indexes = [(shard, load_index(shards.path(shard.index))) for shard in shards.shards]
+    indexes = [(shard, _index(shards, shard)) for shard in shards.shards]
     splits = {}
     for split in sorted({shard.split for shard in shards.shards}):
         splits[split] = _counts([pair for pair in indexes if pair[0].split == split])
@@ -33,7 +34,13 @@ def stats(shards: ShardSet) -> dict[str, Any]:
         "regions": {"extractor": shards.extractor, "extractor_digest": shards.extractor_digest,
                     "feature_dim": shards.feature_dim, "num_classes": shards.num_classes,
                     "max_regions": shards.max_regions, "quantisation": shards.quantisation},
-        "tokenizer": {"vocab": shards.vocab, "digest": shards.tokenizer_digest}, "sites": _sites(shards)}
+        "tokenizer": {"vocab": shards.vocab, "digest": shards.tokenizer_digest}, "sites": _sites(shards),
+        "removed": len(shards.removed_keys)}
+
+
+def _index(shards: ShardSet, shard: ShardFile) -> np.ndarray:
+    rows = load_index(shards.path(shard.index))
+    return without(rows, removed) if (removed := shards.removed_from(shard)) else rows
 
 
 def _counts(indexes: list[tuple[ShardFile, np.ndarray]]) -> dict[str, Any]:
@@ -59,17 +66,9 @@ def _spread(values: np.ndarray) -> dict[str, float]:
 
 def _sites(shards: ShardSet) -> dict[str, int]:
     """Returns samples by site, most first."""
-    import pyarrow.parquet as pq  # only this needs the tables; the rest reads the indexes alone
-    counts: collections.Counter[str] = collections.Counter()
-    for shard in shards.shards:
-        if shard.table:
-            try:
-                with pq.ParquetFile(shards.path(shard.table)) as file:
-                    for batch in file.iter_batches(columns=["page_url"]):
-                        counts.update(map(site_of, batch.column(0).to_pylist()))
-            except (OSError, ValueError) as error:
-                raise UsageError(f"{shards.path(shard.table)}: damaged table ({str(error).splitlines()[0]}); copy it "
-                                 f"again; `imagebert shards validate` lists every fault") from error
+    ours = dataclasses.replace(shards, shards=tuple(shard for shard in shards.shards if shard.table))
+    counts = collections.Counter(
+        site_of(row["page_url"]) for row in sample_rows(ours, ("page_url",)) if row["page_url"])
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -90,7 +89,7 @@ def listed(shards: ShardSet, split: str = "", contains: str = "") -> Iterator[Li
     """Yields samples in shard order: of one split, with captions that contain some text in any case."""
     wanted = contains.casefold()
     for shard in shards.of_split(split) if split else shards.shards:
-        with ShardReader(shards.directory, shard) as reader:
+        with open_shard(shards, shard) as reader:
             for row in range(len(reader)):
                 caption = reader.caption(row)
                 if wanted in caption.casefold():
@@ -122,14 +121,14 @@ def find(shards: ShardSet, key: str) -> Found:
                          f"(`imagebert shards ls` lists keys)")
     places = []
     for shard in shards.shards:
-        keys = np.asarray(load_index(shards.path(shard.index))["key"])
+        keys = np.asarray(_index(shards, shard)["key"])
         places += [(shard, int(row)) for row in np.flatnonzero(np.char.startswith(keys, key.encode()))]
     if not places:
         raise UsageError(f"no sample with key {key!r} in {shards.directory}; `imagebert shards ls` lists keys")
     if len(places) > 1:
         raise UsageError(f"key {key!r} is the beginning of {len(places)} keys in {shards.directory}; give more of it")
     shard, row = places[0]
-    with ShardReader(shards.directory, shard) as reader:
+    with open_shard(shards, shard) as reader:
         sample = reader.sample(row)
     return Found(sample.key, shard, row, sample.image, sample.caption, sample.json, sample.regions)
 

@@ -5,11 +5,14 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from crawl.errors import UsageError
 
 MANIFEST = "manifest.json"
+# Written by `imagebert shards remove` beside the manifest: keys that are in the tars and not in the set any more.
+TOMBSTONES = "removed.json"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class ShardSet:
     """A finished set of shards: what a trainer needs to know before it reads one."""
 
     directory: str
-    digest: str                    # sha256 of manifest.json
+    digest: str                    # sha256 of manifest.json, and of removed.json behind it where there is one
     shards: tuple[ShardFile, ...]  # sorted by name
     feature_dim: int               # D of the regions
     num_classes: int
@@ -43,14 +46,24 @@ class ShardSet:
     codebook: str                  # file name, "" when the extractor has none
     tokenizer_digest: str          # sha256 of the vocabulary
     vocab: str                     # file name
+    removed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)   # shard -> keys that readers skip
 
     def of_split(self, split: str) -> tuple[ShardFile, ...]:
         """Returns the shards of train or test, sorted by name."""
         return tuple(shard for shard in self.shards if shard.split == split)
 
     def samples(self, split: str) -> int:
-        """Returns how many samples a split has."""
-        return sum(shard.samples for shard in self.of_split(split))
+        """Returns how many samples a split has, without those that were removed."""
+        return sum(shard.samples - len(self.removed_from(shard)) for shard in self.of_split(split))
+
+    def removed_from(self, shard: ShardFile) -> frozenset[str]:
+        """Returns the keys in a shard that were removed."""
+        return self.removed.get(shard.name, frozenset())
+
+    @property
+    def removed_keys(self) -> frozenset[str]:
+        """Returns all keys that were removed and are still in the tars."""
+        return frozenset().union(*self.removed.values())
 
     def path(self, name: str) -> str:
         """Returns the full path of a file of the set."""
@@ -79,13 +92,30 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
         extra = value["extra"]
         shards = sorted((ShardFile(**shard) for shard in extra["shards"]), key=lambda shard: shard.name)
         facts = {field.name: extra[field.name] for field in dataclasses.fields(ShardSet)
-                 if field.name not in ("directory", "digest", "shards")}
+                 if field.name not in ("directory", "digest", "shards", "removed")}
     except (KeyError, TypeError) as error:
         raise UsageError(f"{file}: not a manifest of shards as this version writes it "
                          f"({type(error).__name__}: {error}); copy it again, or build the shards again") from error
     for name, expected in sizes.items() if check_sizes else ():
         _check_size(directory, name, expected)
-    return ShardSet(directory=directory, digest=hashlib.sha256(data).hexdigest(), shards=tuple(shards), **facts)
+    removed, tombstones = _tombstones(directory, {shard.name for shard in shards})
+    return ShardSet(directory=directory, digest=hashlib.sha256(data + tombstones).hexdigest(), shards=tuple(shards),
+                    removed=removed, **facts)
+
+
+def _tombstones(directory: str, shards: set[str]) -> tuple[dict[str, frozenset[str]], bytes]:
+    """Returns shard -> removed keys and the bytes they stand in; a damaged file is an error, never an empty list."""
+    file = os.path.join(directory, TOMBSTONES)
+    if not os.path.isfile(file):
+        return {}, b""
+    with open(file, "rb") as handle:
+        data = handle.read()
+    keys = _parse(data, file).get("keys")
+    if not isinstance(keys, dict) or not keys.keys() <= shards \
+            or not all(isinstance(listed, list) for listed in keys.values()):
+        raise UsageError(f"{file}: not the list of removed samples of these shards; copy it again, or remove it and "
+                         f"run `imagebert shards remove` again")
+    return {name: frozenset(map(str, listed)) for name, listed in keys.items()}, data
 
 
 def _directory(path: str) -> str:

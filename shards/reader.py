@@ -4,14 +4,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from crawl.errors import UsageError
-from shards.index import load_index
+from shards.index import load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
@@ -29,18 +29,20 @@ class StoredSample:
 
 
 class ShardReader:
-    """A shard opened for reading; rows are those of its index.
+    """A shard opened for reading; rows are those of its index, without the keys that were removed.
 
     Safe to share between threads: reads carry their own offset.  Damage raises UsageError that names the shard, the
     key and the offset.
     """
 
-    def __init__(self, directory: str, shard: ShardFile) -> None:
+    def __init__(self, directory: str, shard: ShardFile, removed: Collection[str] = ()) -> None:
         self.shard = shard
         self.index: np.ndarray = load_index(os.path.join(directory, shard.index))
         if len(self.index) != shard.samples:
             raise UsageError(f"{shard.index}: {len(self.index)} rows, the manifest says {shard.samples} samples; "
                              f"build the shards again")
+        if removed:
+            self.index = without(self.index, removed)
         self._path = os.path.join(directory, shard.name)
         self._regions_path = os.path.join(directory, shard.regions) if shard.regions else ""
         self._tar = _open(self._path)
@@ -73,19 +75,19 @@ class ShardReader:
 
     def image(self, row: int) -> bytes:
         """Returns the original image bytes."""
-        return self._member(row, "image")
+        return self.member(row, "image")
 
     def caption(self, row: int) -> str:
         """Returns the caption."""
-        return self._member(row, "txt").decode()
+        return self.member(row, "txt").decode()
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Returns the provenance (shards/sample.py lists the fields)."""
-        return parse_sample_json(self._member(row, "json"))
+        return parse_sample_json(self.member(row, "json"))
 
     def regions(self, row: int, limit: int | None = None) -> Regions:
         """Returns the regions, the `limit` most confident ones."""
-        data = self._member(row, "regions")
+        data = self.member(row, "regions")
         try:
             return unpack(data, limit)
         except ValueError as error:
@@ -93,11 +95,13 @@ class ShardReader:
                              f"{int(self.index['regions_offset'][row])}: {error}") from error
 
     def sample(self, row: int) -> StoredSample:
-        """Returns everything of a row."""
+        """Returns everything of a row; a foreign sample without KEY.json says nothing of itself."""
         return StoredSample(key=self.key(row), image=self.image(row), caption=self.caption(row),
-                            json=self.sample_json(row), regions=self.regions(row) if self._regions_path else None)
+                            json=self.sample_json(row) if self.index["json_size"][row] else {},
+                            regions=self.regions(row) if self._regions_path else None)
 
-    def _member(self, row: int, name: str) -> bytes:
+    def member(self, row: int, name: str) -> bytes:
+        """Returns the bytes of a member (image, txt, json, regions), checked by the index's crc."""
         entry = self.index[row]
         offset, size, crc = (int(entry[f"{name}_{what}"]) for what in ("offset", "size", "crc"))
         file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
@@ -115,10 +119,15 @@ class ShardReader:
         return data
 
 
+def open_shard(shards: ShardSet, shard: ShardFile) -> ShardReader:
+    """Returns a shard of a set opened for reading, without what was removed from the set."""
+    return ShardReader(shards.directory, shard, shards.removed_from(shard))
+
+
 def read_samples(shards: ShardSet, split: str = "train") -> Iterator[StoredSample]:
     """Yields all samples of a split in shard order."""
     for shard in shards.of_split(split):
-        with ShardReader(shards.directory, shard) as reader:
+        with open_shard(shards, shard) as reader:
             yield from reader
 
 

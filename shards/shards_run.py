@@ -12,6 +12,7 @@ from typing import Any
 
 from crawl import stages, storage
 from crawl.stages import Funnel, Manifest, Stage
+from crawl.suppress import Suppression, suppression
 from crawl.tables import read_table
 from filter.records import Best
 from shards.files import commit_small
@@ -29,15 +30,18 @@ PLAN = "plan.json"
 def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], None]], None]) -> Manifest:
     """Writes all shards and returns their manifest; `shards.manifest.load_shards` reads it back."""
     upstream = {name: stages.current_manifest(out, name) for name in ("filter", "regions", "vocab", "codebook")}
+    suppressed = suppression(out)
     stage = Stage.open(out, "shards", FORMAT, config,
-                       {name: upstream[name].digest for name in ("filter", "regions", "vocab")})
+                       {name: upstream[name].digest for name in ("filter", "regions", "vocab")}
+                       | ({"suppress": suppressed.digest} if suppressed else {}))
     done = stage.finished()
     if done is not None:
         return done
     pairs = tuple(zip(upstream["filter"].paths("best"), upstream["regions"].paths("regions"), strict=True))
     vocab_path = storage.join(upstream["vocab"].directory, VOCAB)
     from shards.transforms import WriteShards
-    run("shards", lambda root: root | "Shards" >> WriteShards(out, pairs, stage.directory, config, vocab_path))
+    run("shards", lambda root: root | "Shards" >> WriteShards(
+        out, pairs, stage.directory, config, vocab_path, suppressed))
     written = list(_committed(stage.directory, config))
     files = [entry for one in written for entry in one.files]
     files += [commit_small(stage.directory, name, storage.read_bytes(storage.join(upstream[source].directory, name)))
@@ -47,7 +51,7 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
     tables = [entry for one in written for entry in one.files if entry.name == one.shard.table]
     return stage.commit(
         {"shards": files, "samples": tables},
-        [*upstream_funnel(out, upstream["regions"]), _funnel(upstream["regions"].funnel[0], written)],
+        [*upstream_funnel(out, upstream["regions"]), _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
         notes=[note for name in ("filter", "codebook", "regions") for note in upstream[name].notes]
         + ([f"{cut} captions are longer than 41 word pieces and are cut when they are read"] if cut else []),
         extra={"shards": [dataclasses.asdict(one.shard) for one in written],
@@ -69,11 +73,16 @@ def _committed(directory: str, config: OrderConfig) -> Iterator[WrittenShard]:
             yield found
 
 
-def _funnel(extracted: Funnel, written: Iterable[WrittenShard]) -> Funnel:
-    """Returns what became of each kept image: a sample of a split, or the reason why it has no regions."""
+def _funnel(extracted: Funnel, written: Iterable[WrittenShard], suppressed: bool) -> Funnel:
+    """Returns what became of each kept image: a sample of a split, or the reason why it is not stored.
+
+    Without a suppress list a sample that got lost is no outcome: the funnel then does not add up.
+    """
     counts: dict[str, int] = {f"not_stored_{name}": count for name, count in extracted.outcomes if name != EXTRACTED}
     for one in written:
         counts[one.shard.split] = counts.get(one.shard.split, 0) + one.shard.samples
+    if suppressed and extracted.rows_in > sum(counts.values()):
+        counts["not_stored_suppressed"] = extracted.rows_in - sum(counts.values())
     return Funnel("shards", "sample", extracted.rows_in, tuple(sorted(counts.items())))
 
 
@@ -97,12 +106,16 @@ def upstream_funnel(out: str, last: Manifest) -> list[Funnel]:
     return lines
 
 
-def placed_rows(best_path: str, regions_path: str, config: OrderConfig) -> Iterator[Placed]:
-    """Yields the samples of one bucket: rows of `best` beside their addresses, without those that were not decoded."""
+def placed_rows(best_path: str, regions_path: str, config: OrderConfig, suppressed: Suppression) -> Iterator[Placed]:
+    """Yields the samples of one bucket: rows of `best` beside their addresses.
+
+    Left out: images that were not decoded, and what the suppress list names.
+    """
     for best, regions in zip(read_table(best_path, Best), read_table(regions_path, RegionAddress), strict=True):
         if best.key != regions.key:
             raise AssertionError(f"{regions_path}: row {regions.key} stands beside {best.key} of {best_path}")
-        if regions.outcome != EXTRACTED:
+        if regions.outcome != EXTRACTED or suppressed.suppresses(
+                best.key, best.image_sha256, (best.image_url, best.page_url, *best.other_urls), best.perceptual_hash):
             continue
         sizes = (best.length, len(best.caption.encode()), len(sample_json(json_values(best))))
         yield Placed(order_of(best.key, config), best, regions, tar_bytes(sizes))

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from crawl import storage
+from crawl.suppress import Suppression
 from crawl.transforms import ReadTable
 from filter.records import Best
 from shards import regions_run, shards_run
@@ -93,11 +94,12 @@ class WriteShards(beam.PTransform):
     directory: str
     config: OrderConfig
     vocab: str
+    suppressed: Suppression
 
     def expand(self, root: Any) -> Any:
         samples = (root | "Buckets" >> beam.Create(self.pairs)
                    | "Spread" >> beam.Reshuffle()
-                   | "Samples" >> beam.FlatMap(_placed_rows, self.config)
+                   | "Samples" >> beam.FlatMap(_placed_rows, self.config, self.suppressed)
                    | "Range" >> beam.Map(lambda placed: (shards_run.range_of_sample(placed, self.config), placed)))
         counts = (samples | "Sizes" >> beam.MapTuple(lambda at, placed: (at, (1, placed.tar_bytes)))
                   | "Count" >> beam.CombinePerKey(_add_pairs))
@@ -145,8 +147,8 @@ def _deal(drawn: list[CellSource]) -> Iterator[tuple[int, list[CellSource]]]:
         yield number, drawn[number::CELL_FILES]
 
 
-def _placed_rows(pair: tuple[str, str], config: OrderConfig) -> Iterator[Placed]:
-    return shards_run.placed_rows(*pair, config)
+def _placed_rows(pair: tuple[str, str], config: OrderConfig, suppressed: Suppression) -> Iterator[Placed]:
+    return shards_run.placed_rows(*pair, config, suppressed)
 
 
 def _add_pairs(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:

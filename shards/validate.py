@@ -74,6 +74,7 @@ def validate(shards: ShardSet, read: Callable[[int], None] = lambda count: None)
     for shard in shards.shards:
         yield from _shard(context, shard)
     yield from _repeated(context)
+    yield from _removed(context)
 
 
 def total_bytes(shards: ShardSet) -> int:
@@ -164,6 +165,15 @@ def _repeated(context: Context) -> Iterator[Fault]:
     for place in np.flatnonzero(keys[order][1:] == keys[order][:-1]):
         first, second = (context.keys[shards[order[at]]][0] for at in (place, place + 1))
         yield Fault(second, keys[order[place]].decode(), -1, f"the key stands in {first} too")
+
+
+def _removed(context: Context) -> Iterator[Fault]:
+    """Yields a fault for each key that the manifest says was written out of the set and that is in a tar."""
+    with open(context.shards.path(MANIFEST), encoding="utf-8") as file:
+        gone = {str(key).encode() for key in json.load(file)["extra"].get("tombstones", ())}
+    for name, keys in context.keys if gone else ():
+        yield from (Fault(name, key.decode(), -1, "was removed from the set, and is here") for key in keys.tolist()
+                    if key in gone)
 
 
 def _tar(context: Context, name: str, check: Callable[[Iterator[Member]], Iterator[Fault]]) -> Iterator[Fault]:

@@ -36,7 +36,7 @@ class WrittenShard:
     captions_cut: int              # captions with more than 41 pieces
 
 
-class _Tar(TemporaryFile):
+class Tar(TemporaryFile):
     """A ustar file that is laid out member by member and filled in any order."""
 
     position = 0
@@ -75,10 +75,10 @@ def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed],
     listed = sorted(placed, key=lambda one: (one.order, one.best.key))
     rows, index = _rows_and_index(listed, tokenizer)
     split, ext = listed[0].best.split, listed[0].best.format
-    with _Tar(directory) as tar:
+    with Tar(directory) as tar:
         _fill_samples(out, tar, listed, index, ext)
         tar_entry = tar.commit(lambda _: f"{stem}.tar")
-    with _Tar(directory) as tar:
+    with Tar(directory) as tar:
         _fill_regions(out, tar, listed, index)
         regions_entry = tar.commit(lambda _: f"{stem}.regions.tar")
     index_entry = commit_small(directory, f"{stem}.idx.npy", encode_index(index))
@@ -124,32 +124,33 @@ def _rows_and_index(listed: Sequence[Placed], tokenizer: CaptionTokenizer) -> tu
     return rows, index
 
 
-def _fill_samples(out: str, tar: _Tar, listed: Sequence[Placed], index: np.ndarray, ext: str) -> None:
+def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray, ext: str) -> None:
     for number, one in enumerate(listed):
         image_name, txt_name, json_name = member_names(one.best.key, ext)
         txt, values = one.best.caption.encode(), sample_json(json_values(one.best))
-        _note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
+        note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
         for member, name, data in (("txt", txt_name, txt), ("json", json_name, values)):
             offset = tar.place(name, len(data))
             tar.write_at(offset, data)
-            _note(index, number, member, offset, len(data), zlib.crc32(data))
+            note(index, number, member, offset, len(data), zlib.crc32(data))
     tar.finish()
     for number, data in read_addresses(out, [one.image_address for one in listed]):
         tar.write_at(int(index["image_offset"][number]), data)
         index["image_crc"][number] = zlib.crc32(data)
 
 
-def _fill_regions(out: str, tar: _Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
+def _fill_regions(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
     for number, one in enumerate(listed):
         offset = tar.place(regions_name(one.best.key), one.regions.length)
-        _note(index, number, "regions", offset, one.regions.length)
+        note(index, number, "regions", offset, one.regions.length)
     tar.finish()
     for number, data in read_addresses(out, [one.regions_address for one in listed]):
         tar.write_at(int(index["regions_offset"][number]), data)
         index["regions_crc"][number] = zlib.crc32(data)
 
 
-def _note(index: np.ndarray, number: int, member: str, offset: int, size: int, crc: int = 0) -> None:
+def note(index: np.ndarray, number: int, member: str, offset: int, size: int, crc: int = 0) -> None:
+    """Writes where a member lies into its row of the index."""
     index[f"{member}_offset"][number] = offset
     index[f"{member}_size"][number] = size
     index[f"{member}_crc"][number] = crc

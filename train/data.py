@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crawl.errors import UsageError
 from model.inputs import Pack
 from shards.manifest import ShardSet
-from shards.reader import ShardReader
+from shards.reader import ShardReader, open_shard
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
 from train.masking import plan_masks
 from train.negatives import draw_captions
@@ -51,7 +51,7 @@ class TrainingData:
         if self.tokenizer.digest != shards.tokenizer_digest:
             raise UsageError(f"{shards.path(shards.vocab)} is not the vocabulary the shards were built with; restore "
                              f"it, or build the shards again")
-        self.readers = [ShardReader(shards.directory, shard) for shard in files]
+        self.readers = [open_shard(shards, shard) for shard in files]
         self.sizes = _sizes_of(self.readers, regions)
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20

@@ -15,7 +15,7 @@ from typing import Protocol
 from crawl.config import digest
 from crawl.errors import UsageError
 from shards.manifest import MANIFEST, ShardSet, load_shards
-from shards.reader import ShardReader
+from shards.reader import ShardReader, open_shard
 from shards.regions import Regions, first
 from train.captioned import (
     SPLITS,
@@ -98,7 +98,7 @@ class ShardGallery:
         if without:
             raise UsageError(f"{shards.directory}/{without} has no regions; build the shards with a region extractor")
         self.name = f"{shards.directory}{f' {split}' if split else ''}"
-        self._readers = [ShardReader(shards.directory, shard) for shard in files]
+        self._readers = [open_shard(shards, shard) for shard in files]      # without what was removed
         self._ends = list(itertools.accumulate(len(reader) for reader in self._readers))
         self._count = min(limit or self._stored, self._stored)
         self._max_regions = max_regions

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from crawl.config import digest
 from crawl.errors import UsageError
 from shards.manifest import ShardSet
-from shards.reader import ShardReader
+from shards.reader import open_shard
 from shards.regions import Regions
 from shards.tokens import CaptionTokenizer
 from train.data import key_hash, read_sample, token_hash
@@ -92,7 +92,7 @@ def from_shards(shards: ShardSet, split: str, tokenizer: CaptionTokenizer, max_r
     samples: list[Sample] = []
     skipped: collections.Counter[str] = collections.Counter()
     for shard in shards.of_split(split):
-        with ShardReader(shards.directory, shard) as reader:
+        with open_shard(shards, shard) as reader:
             for row in range(len(reader)):
                 if limit is not None and len(samples) >= limit:
                     break

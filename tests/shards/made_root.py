@@ -21,6 +21,7 @@ from crawl.tables import FileEntry, write_table
 from filter.records import Best, Caption, Judged, Pair, ScoredText
 from shards.index import encode_index, index_tar
 from shards.manifest import ShardFile
+from shards.records import SampleRow, sample_row
 from shards.regions import Regions, pack
 from shards.sample import regions_name, sample_json
 from shards.tokens import load_tokenizer
@@ -133,7 +134,9 @@ def write_shard(directory: str, name: str, split: str, samples: list[Made]) -> t
     index["group_hash"] = [int(made.best.group_hash, 16) for made in samples]
     index["caption_hash"] = [int(made.best.caption_hash, 16) for made in samples]
     Path(directory, paths["index"]).write_bytes(encode_index(index))
-    table = write_table(directory, paths["table"], Best, [made.best for made in samples])
+    table = write_table(directory, paths["table"], SampleRow, [
+        sample_row(made.best, 4, int(row["num_tokens"]), int(row["num_cut"]))
+        for made, row in zip(samples, index, strict=True)])
     entries = [_entry(directory, paths[kind]) for kind in ("name", "regions", "index")] + [table]
     shard = ShardFile(split=split, ext="jpg", samples=len(samples), bytes=entries[0].bytes, sha256=entries[0].sha256,
                       **paths)

@@ -1,4 +1,5 @@
 """The whole of shards/, from `best` rows to tars that strangers read."""
+import dataclasses
 import gc
 import hashlib
 import io
@@ -20,6 +21,7 @@ from PIL import Image
 
 from crawl.errors import UsageError
 from crawl.stages import current_manifest
+from crawl.suppress import parse_rule
 from crawl.tables import read_table
 from shards.build import ShardsConfig, build_shards
 from shards.index import index_tar, load_index
@@ -30,6 +32,7 @@ from shards.reader import ShardReader, read_samples
 from shards.records import SampleRow
 from shards.regions import unpack
 from shards.regions_run import codebook
+from shards.removal import plan, remove
 from shards.tokens import load_tokenizer
 from tests.shards.kept import BeamRun, best_rows, finish_filter, image_bytes, kept
 
@@ -260,3 +263,27 @@ def test_an_object_store_gets_the_bytes_a_folder_gets(built):
     storage.commit_bytes(storage.join(root, part), storage.read_bytes(storage.join(out, part)))
     finish_filter(root, list(rows.values()))
     assert build_shards(root, CONFIG, BeamRun()).tables == current_manifest(out, "shards").tables
+
+
+def test_what_was_removed_stays_absent_when_it_is_built_again(tmp_path):
+    out = str(tmp_path / "root")
+    rows = kept(out, 24)
+    build_shards(out, CONFIG, BeamRun())
+    unlisted = load_shards(out)
+    gone = {rows[3].key, rows[4].key}
+    remove(unlisted, out, plan(unlisted, [parse_rule("key", rows[3].key), parse_rule("url", rows[4].image_url)]))
+    for max_samples in (12, 7):                             # the same settings, and others
+        config = ShardsConfig(CONFIG.vocab, CONFIG.patches, OrderConfig(max_samples=max_samples))
+        manifest = build_shards(out, config, BeamRun())
+        built_again = load_shards(out)
+        assert built_again.directory != unlisted.directory and not built_again.removed
+        keys = {sample.key for split in ("train", "test") for sample in read_samples(built_again, split)}
+        assert keys == {row.key for row in rows} - gone
+        assert ("not_stored_suppressed", 2) in manifest.funnel[-1].outcomes
+    other = str(tmp_path / "found elsewhere")               # the key that the URL took out stays out
+    found = best_rows(24, other)
+    finish_filter(other, [dataclasses.replace(row, image_url="http://elsewhere.test/x.jpg") for row in found])
+    shutil.copy(f"{out}/suppress.jsonl", other)
+    build_shards(other, CONFIG, BeamRun())
+    keys = {sample.key for split in ("train", "test") for sample in read_samples(load_shards(other), split)}
+    assert keys == {row.key for row in rows} - gone

@@ -30,9 +30,14 @@ def root(tmp_path_factory: pytest.TempPathFactory, samples: list[Made]) -> str:
 
 
 def command(root: str, *words: str) -> int:
+    return parsed(words[0], root, *words[1:])
+
+
+def parsed(*words: str) -> int:
+    """Runs `imagebert shards WORDS`; returns its exit status."""
     parser = argparse.ArgumentParser(prog="imagebert")
     shards.cli.register(parser.add_subparsers())
-    args = parser.parse_args(["shards", words[0], root, *words[1:]])
+    args = parser.parse_args(["shards", *words])
     return args.command(args)
 
 

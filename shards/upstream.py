@@ -1,0 +1,50 @@
+"""The finished stages that a shards folder was made from, found again by their digests."""
+from __future__ import annotations
+
+import os
+
+from crawl.errors import UsageError
+from crawl.stages import Manifest, read_manifest
+from shards.manifest import MANIFEST
+
+
+def root_of(directory: str) -> str:
+    """Returns the dataset root that a shards folder lies in (two levels up), "" when it was taken out of one."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(directory)))
+    return root if os.path.isfile(os.path.join(root, "dataset.json")) else ""
+
+
+def upstream(directory: str) -> dict[str, Manifest]:
+    """Returns stage -> manifest of all that a shards folder was made from, itself included.
+
+    Folders are found by the digests in the manifests, not by what is current: an old build beside a new one keeps its
+    own past.  Empty for a folder outside a dataset's root; a stage whose folder is gone is left out.
+    """
+    root = root_of(directory)
+    if not root:
+        return {}
+    found: dict[str, Manifest] = {}
+    first = read_manifest(root, os.path.relpath(os.path.abspath(directory), root))
+    waiting = [first] if first else []
+    while waiting:
+        manifest = waiting.pop()
+        if manifest.stage in found:
+            continue
+        found[manifest.stage] = manifest
+        waiting += [source for name, digest in sorted(manifest.inputs.items())
+                    if (source := _with_digest(root, name, digest)) is not None]
+    return found
+
+
+def _with_digest(root: str, stage: str, digest: str) -> Manifest | None:
+    """Returns the finished folder of a stage whose manifest has this digest; an input may also be a plain file."""
+    folder = os.path.join(root, stage)
+    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
+        if os.path.isfile(os.path.join(folder, name, MANIFEST)):
+            try:
+                manifest = read_manifest(root, os.path.join(stage, name))
+            except UsageError:
+                continue                                    # damaged, so not what is looked for
+            if manifest is not None and manifest.digest == digest:
+                return manifest
+    return None
