@@ -63,7 +63,8 @@ def main() -> None:
         print(f"{line['stage']:>9} {line['unit']:<14} {line['rows_in']:>7}  {line['outcomes']}")
     print(write_result("sites", "python -m benchmarks.sites --shared ../shared", {
         "seconds": round(seconds, 1), "peak_mib": peak_mib_of_children(), "funnel": answer["funnel"],
-        "shards": answer["shards"], "notes": answer["notes"]}))
+        "shards": answer["shards"] | {"folder": pathlib.Path(answer["shards"]["folder"]).name},
+        "notes": answer["notes"]}))
 
 
 if __name__ == "__main__":
