@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-out
 SHARED ?= ../shared
 
-.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill install clean
+.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill install system clean
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,10 @@ bench-yardstick: install ## precision and recall against the synthetic web's tru
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill
+
+system:                 ## the Debian packages that building fasttext needs (as root)
+	apt-get update
+	apt-get install -y --no-install-recommends make gcc g++ python3-dev
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-out
