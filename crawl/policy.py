@@ -163,9 +163,13 @@ def may_reach(policy: FetchPolicy, addresses: netguard.AddressPolicy, url: str) 
 
 
 def require_contact(policy: FetchPolicy, network: Network, seeds: Iterable[str]) -> None:
-    """Raises UsageError when a seed lies on the open web and the User-Agent names no contact."""
+    """Raises UsageError for a seed on the open web without a contact to write to, and for a private one not opened."""
     addresses = network.addresses()
     for url in seeds:
         if not may_reach(policy, addresses, url):
+            if addresses.refusal(url) == "blocked_address":
+                host = f"[{urls.host(url)}]" if ":" in urls.host(url) else urls.host(url)
+                raise UsageError(f"{url} is a loopback, private or internal address, which is refused by default; open "
+                                 f"it with --allow-host {host}:{urls.port(url)}")
             raise UsageError(f"{url} lies on the open web and the User-Agent {policy.header!r} names nobody to write "
                              "to; give a URL or mail address as --contact, or open the host with --allow-host")

@@ -40,3 +40,13 @@ def test_the_open_web_is_not_touched_by_an_agent_without_a_contact():
     require_contact(FetchPolicy(contact="https://lab.example/bot"), network, ["http://a.example/"])
     require_contact(FetchPolicy(contact="bot@lab.example"), network, ["http://a.example/"])
     assert FetchPolicy(contact="bot@lab.example").header == "imagebert-lait/0.1 (+bot@lab.example)"
+
+
+@pytest.mark.parametrize("url, opened", [("http://127.0.0.1:9/", "--allow-host 127.0.0.1:9"),
+                                         ("http://[::1]:8080/", "--allow-host [::1]:8080"),
+                                         ("http://localhost/", "--allow-host localhost:80")])
+def test_a_private_seed_is_refused_with_the_option_that_opens_it(url, opened):
+    with pytest.raises(UsageError) as caught:
+        require_contact(FetchPolicy(), Network(), [url])
+    assert str(caught.value).endswith(opened)
+    require_contact(FetchPolicy(), Network(allow_hosts=(opened.split()[1],)), [url])
