@@ -62,17 +62,8 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
-    from crawl.transforms import (
-        AnswerAll,
-        FetchShards,
-        ReadAnswers,
-        ReadTables,
-        SplitKnown,
-        WriteFetchLists,
-        WriteTable,
-        entries_of,
-        merged,
-    )
+    from crawl.fetch_transforms import AnswerAll, FetchShards, ReadAnswers, SplitKnown, WriteFetchLists
+    from crawl.transforms import ReadTables, WriteTable, entries_of, merged
     rules = FrontierRules(order_seed=config.order_seed)
     known_paths = known.paths("images") if known else ()
     # The crawl has asked most of these hosts for their robots.txt already.

@@ -107,17 +107,9 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
     done = _read_state(crawl, number, "selected")
     if done is not None:
         return done
-    from crawl.transforms import (
-        NamedSitemaps,
-        ReadTables,
-        SelectDue,
-        UpdateCrawl,
-        WriteFetchLists,
-        WriteTable,
-        entries_of,
-        given,
-        merged,
-    )
+    from crawl.fetch_transforms import NamedSitemaps, WriteFetchLists
+    from crawl.frontier_transforms import SelectDue, UpdateCrawl
+    from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
     directory, config = crawl.directory(number), crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
 
@@ -148,7 +140,8 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     done = _read_state(crawl, number, "fetched")
     if done is not None:
         return done
-    from crawl.transforms import FetchShards, ParseParts, WriteTable, entries_of
+    from crawl.fetch_transforms import FetchShards, ParseParts
+    from crawl.transforms import WriteTable, entries_of
     directory, config = crawl.directory(number), crawl.config
     known_hosts = tuple(path for tables in rounds for path in crawl.paths(tables["hosts"]))
 

@@ -61,7 +61,7 @@ def read_candidates(out: str, tables: Sequence[str], config: TableConfig, run: R
     finished = stage.finished()
     if finished is not None:
         return finished
-    from crawl.transforms import ReadCaptionTables
+    from crawl.fetch_transforms import ReadCaptionTables
     numbered = tuple((number, path, digests[f"table-{number:03d}"]) for number, path in enumerate(tables))
     run(f"candidates: read {len(tables)} tables", lambda root: root | "Read caption tables" >> ReadCaptionTables(
         stage.directory, config, numbered))

@@ -1,0 +1,205 @@
+"""Beam wiring of fetching and parsing: fetch lists, shards, parts, what is already known.  No rule lives here."""
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+
+from crawl import progress, storage
+from crawl.fetch_shard import fetch_shard, image_of
+from crawl.frontier import (
+    FrontierRules,
+    image_row,
+)
+from crawl.html import ParseLimits
+from crawl.known_images import may_carry, only_answer
+from crawl.parse import parse_page
+from crawl.parts import Part, PartLimits
+from crawl.policy import FetchPolicy, Network
+from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
+from crawl.sitemaps import SitemapRules, links_of, named_by
+from crawl.table_run import TableConfig, read_table_of
+from crawl.tables import FileEntry, read_matching, read_table
+from crawl.transforms import bucket_name, by_url_key, write_bucket
+from crawl.warc import read_response
+
+# Name of the table of FetchRows: one file a fetch shard.
+FETCH_LIST = "fetch_list"
+
+
+@dataclasses.dataclass
+class WriteFetchLists(beam.PTransform):
+    """FetchRows -> one committed list a shard, sorted by order_key, empty ones too; output: a FileEntry a list."""
+
+    directory: str
+    shards: int
+
+    def expand(self, rows: Any) -> Any:
+        markers = rows.pipeline | "Lists" >> beam.Create([(shard, None) for shard in range(self.shards)])
+        keyed = rows | "By shard" >> beam.Map(lambda row: (row.shard, row))
+        return ((keyed, markers) | "With empty lists" >> beam.Flatten()
+                | "Gather lists" >> beam.GroupByKey()
+                | "Write lists" >> beam.MapTuple(self._write))
+
+    def _write(self, shard: int, rows: Iterable[Any]) -> FileEntry:
+        ordered = sorted((row for row in rows if row is not None), key=lambda row: (row.order_key, row.url_key))
+        return write_bucket(self.directory, FETCH_LIST, shard, self.shards, FetchRow, ordered)
+
+
+@dataclasses.dataclass
+class FetchShards(beam.PTransform):
+    """Shard numbers -> the committed parts of each shard's fetch list; what is committed is not fetched again.
+
+    The lists are `LIST-00000-of-N.parquet`, sorted by order_key, in `lists`; parts go below `directory`.
+    """
+
+    lists: str
+    directory: str                 # where the parts go
+    out: str
+    shards: int
+    policy: FetchPolicy
+    network: Network
+    round_number: int
+    kind: str                      # page or image
+    limits: PartLimits
+    known_hosts: tuple[str, ...] = ()
+
+    def expand(self, root: Any) -> Any:
+        return (root | f"Shards of {self.kind}s" >> beam.Create(range(self.shards))
+                | "One worker a shard" >> beam.Reshuffle()
+                | "Fetch" >> beam.FlatMap(self._fetch)
+                # Without a shuffle here the next steps would run inside the fetch loop and stop its clock.
+                | "Parts" >> beam.Reshuffle())
+
+    def _fetch(self, shard: int) -> Iterator[Part]:
+        path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
+        yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
+                               known_hosts=self.known_hosts, limits=self.limits,
+                               progress=functools.partial(progress.report, f"{self.kind}s fetched"))
+
+
+@dataclasses.dataclass
+class ReadCaptionTables(beam.PTransform):
+    """Root -> the numbers of caption tables, each read into committed files by one worker."""
+
+    directory: str
+    config: TableConfig
+    tables: tuple[tuple[int, str, str], ...]      # number, path, sha256
+
+    def expand(self, root: Any) -> Any:
+        return (root | "Tables" >> beam.Create(self.tables)
+                | "One worker a table" >> beam.Reshuffle()
+                | "Read table" >> beam.MapTuple(self._read))
+
+    def _read(self, number: int, path: str, sha256: str) -> int:
+        read_table_of(self.directory, number, path, sha256, self.config)
+        return number
+
+
+@dataclasses.dataclass
+class ParseParts(beam.PTransform):
+    """Parts of pages -> (pages, links, candidates); bodies are read by address and stay in the step.
+
+    A sitemap gives links only.
+    """
+
+    out: str
+    directory: str
+    policy: FetchPolicy
+    limits: ParseLimits
+    sitemaps: SitemapRules
+
+    def expand(self, parts: Any) -> Any:
+        found = parts | "Parse" >> beam.FlatMap(self._parse).with_outputs("links", "candidates", main="pages")
+        return found["pages"], found["links"], found["candidates"]
+
+    def _parse(self, part: Part) -> Iterator[Any]:
+        for log in read_table(storage.join(self.directory, part.log.name), FetchLog):
+            if log.outcome != "ok":
+                continue
+            answer = read_response(storage.join(self.out, log.part), log.offset, log.length,
+                                   self.policy.page_decoded_bytes)
+            if log.kind == "sitemap":
+                for link in links_of(log, answer.body, self.sitemaps):
+                    yield beam.pvalue.TaggedOutput("links", link)
+                continue
+            found = parse_page(log, answer.body, self.policy.tokens, self.limits)
+            yield found.page
+            for link in found.links:
+                yield beam.pvalue.TaggedOutput("links", link)
+            for candidate in found.candidates:
+                yield beam.pvalue.TaggedOutput("candidates", candidate)
+
+
+@dataclasses.dataclass
+class NamedSitemaps(beam.PTransform):
+    """Names of `hosts` files -> links to the sitemaps that robots.txt names; the bodies beside them are not kept."""
+
+    files: tuple[str, ...]
+    rules: SitemapRules
+
+    def expand(self, root: Any) -> Any:
+        return root | "Hosts files" >> beam.Create(self.files) | "Sitemaps" >> beam.FlatMap(self._read)
+
+    def _read(self, path: str) -> Iterator[Link]:
+        for host in read_matching(path, Host, "sitemaps", bool):
+            yield from named_by([(host.authority, host.sitemaps)], self.rules)
+
+
+@dataclasses.dataclass
+class SplitKnown(beam.PTransform):
+    """(wanted, answered before) -> (rows of the fetch list, rows that need no fetch).
+
+    Wanted are ImageFetch rows, answered are Image rows of an earlier stage.
+    """
+
+    shards: int
+    rules: FrontierRules
+
+    def expand(self, tables: tuple[Any, Any]) -> Any:
+        wanted, answered = tables
+        split = ({"wanted": wanted | "Wanted key" >> beam.Map(by_url_key),
+                  "answered": answered | "Answered key" >> beam.Map(by_url_key)}
+                 | "Meet images" >> beam.CoGroupByKey()
+                 | "Split" >> beam.FlatMapTuple(self._split).with_outputs("carried", main="list"))
+        return split["list"], split["carried"]
+
+    def _split(self, key: str, found: dict[str, Any]) -> Iterator[Any]:
+        asked = next(iter(found["wanted"]), None)
+        if asked is None:
+            return
+        known = next(iter(found["answered"]), None)
+        if known is not None and may_carry(known):
+            yield beam.pvalue.TaggedOutput("carried", known)
+        else:
+            yield image_row(asked, self.shards, self.rules)
+
+
+@dataclasses.dataclass
+class ReadAnswers(beam.PTransform):
+    """Parts of images -> Image rows, one for each log row."""
+
+    directory: str
+
+    def expand(self, parts: Any) -> Any:
+        return parts | "Answers" >> beam.FlatMap(self._read)
+
+    def _read(self, part: Part) -> Iterator[Image]:
+        for log in read_table(storage.join(self.directory, part.log.name), ImageLog):
+            yield image_of(log)
+
+
+@dataclasses.dataclass
+class AnswerAll(beam.PTransform):
+    """(wanted, images) -> images; raises where a wanted URL has not exactly one row, or a row nobody wanted it."""
+
+    def expand(self, tables: tuple[Any, Any]) -> Any:
+        wanted, images = tables
+        return ({"wanted": wanted | "Asked key" >> beam.Map(by_url_key),
+                 "images": images | "Image key" >> beam.Map(by_url_key)}
+                | "Meet answers" >> beam.CoGroupByKey()
+                | "One for one" >> beam.MapTuple(lambda key, found: only_answer(
+                    key, list(found["wanted"]), list(found["images"]))))
