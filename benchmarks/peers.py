@@ -21,6 +21,7 @@ PEERS = {
     "img2dataset": ("img2dataset==1.47.0", "albumentations==1.4.24", "opencv-python-headless==4.14.0.94",
                     "webdataset==0.2.111"),
     "cc2dataset": ("cc2dataset==1.5.0",),
+    "transformers": ("transformers==5.17.0", "torch==2.15.0", "safetensors==0.8.0"),
 }
 
 

@@ -1,11 +1,16 @@
+import dataclasses
+import pathlib
+
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from model.bert_weights import UnusableWeights, load_bert
-from tests.model.packs import tiny_model
+from tests.model.packs import SPECIAL, sample, tiny_model
+from train.packing import Rows, build_pack, capacity_for
 
 D = 16
+FIXTURE = pathlib.Path(__file__).with_name("bert_fixture.safetensors")
 
 
 def bert_state(gamma=False, prefix=""):
@@ -95,3 +100,26 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path, capsys):
     (tmp_path / "cut.safetensors").write_bytes(b"\x10\x00\x00")
     with pytest.raises(UnusableWeights, match="cannot be read as weights"):
         load_bert(tiny_model(), str(tmp_path / "cut.safetensors"))
+
+
+def test_a_bert_of_transformers_says_the_same_here(tmp_path):
+    """Hidden states, pooler and word logits of `transformers.BertForPreTraining`: tests/model/bert_fixture.py."""
+    stored = load_file(FIXTURE)
+    said = {name.removeprefix("fixture."): stored.pop(name) for name in sorted(stored) if name.startswith("fixture.")}
+    path = str(tmp_path / "bert.safetensors")
+    save_file(stored, path)
+    model = tiny_model(hidden=32, layers=3, heads=4, intermediate=64)
+    report = load_bert(model, path)
+    assert (report.missing, report.unexpected) == ((), ())
+    lengths = said["lengths"].tolist()
+    pieces = said["words"].split(lengths)
+    chosen = [dataclasses.replace(sample(place, regions=1), words=words.numpy()) for place, words in enumerate(pieces)]
+    rows = Rows.singles(len(chosen))
+    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows)).cropped()
+    hidden = model.encode(pack)
+    starts, ends = pack.cu_seqlens[:-1], pack.cu_seqlens[1:]
+    texts = torch.cat([hidden[starts[at]:ends[at]] for at in pack.contrast_texts.tolist()])
+    pooled = torch.tanh(model.pooler(hidden[pack.first_tokens[pack.contrast_texts]]))
+    for ours, theirs in ((texts, said["hidden"]), (pooled, said["pooled"]), (model.mlm(texts), said["logits"])):
+        assert ours.dtype == theirs.dtype == torch.float64
+        assert (ours - theirs).abs().max() <= 1e-10
