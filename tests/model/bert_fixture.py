@@ -10,7 +10,6 @@ from __future__ import annotations
 import pathlib
 
 import torch
-import transformers
 from safetensors.torch import save_file
 
 FILE = pathlib.Path(__file__).with_suffix(".safetensors")
@@ -20,6 +19,8 @@ CLS, SEP = 2, 3
 
 def main() -> None:
     """Writes the file."""
+    import transformers  # only in the environment of the peer; pytest looks into this file too
+
     torch.manual_seed(20)
     config = transformers.BertConfig(
         vocab_size=50, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, intermediate_size=64,
@@ -48,7 +49,7 @@ def main() -> None:
     save_file(kept | {"fixture.words": torch.cat(words), "fixture.lengths": torch.tensor(LENGTHS),
                       "fixture.hidden": torch.cat(hidden), "fixture.pooled": torch.stack(pooled),
                       "fixture.logits": torch.cat(logits)}, FILE,
-              metadata={"transformers": transformers.__version__, "torch": torch.__version__})
+              metadata={"made_with": f"transformers {transformers.__version__}, torch {torch.__version__}"})
     print(f"{FILE.name}: {FILE.stat().st_size} bytes, transformers {transformers.__version__}")
 
 
