@@ -36,7 +36,7 @@ LOSSES = tuple(field.name for field in dataclasses.fields(LossWeights))
 
 def losses_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
     """Returns every loss by name, each a scalar; `contrastive` is 0 for a model without projections."""
-    zero = outputs.itm_logits.float().sum() * 0
+    zero = _exact(outputs.itm_logits).sum() * 0
     contrastive = contrastive_loss(outputs, pack) if outputs.contrast_images is not None else zero
     return {"mlm": mlm_loss(outputs, pack), "moc": moc_loss(outputs, pack), "mrfr": mrfr_loss(outputs, pack),
             "itm": itm_loss(outputs, pack), "contrastive": contrastive}
@@ -49,20 +49,20 @@ def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
 
 def mlm_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean cross-entropy of masked word pieces of matched pairs, in nats (section 3.1)."""
-    each_M = F.cross_entropy(outputs.mlm_logits.float(), pack.masked_word_targets, reduction="none")
+    each_M = F.cross_entropy(_exact(outputs.mlm_logits), pack.masked_word_targets, reduction="none")
     return _mean(each_M, pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
 
 
 def moc_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean cross-entropy of masked regions' classes, in nats (section 3.2, its sign corrected)."""
     targets_N = pack.classes[pack.masked_region_rows]
-    each_N = F.cross_entropy(outputs.moc_logits.float(), targets_N, reduction="none")
+    each_N = F.cross_entropy(_exact(outputs.moc_logits), targets_N, reduction="none")
     return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
 
 
 def mrfr_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean square error per feature value of masked regions, in the features' unit (section 3.3)."""
-    each_N = (outputs.mrfr_features.float() - region_targets(pack)).square().mean(dim=-1)
+    each_N = (_exact(outputs.mrfr_features) - region_targets(pack)).square().mean(dim=-1)
     return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
 
 
@@ -74,7 +74,8 @@ def region_targets(pack: Pack) -> Tensor:
 
 def itm_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean binary cross-entropy of labelled pairs, in nats (section 3.4)."""
-    each_S = F.binary_cross_entropy_with_logits(outputs.itm_logits.float(), pack.matched, reduction="none")
+    logits_S = _exact(outputs.itm_logits)
+    each_S = F.binary_cross_entropy_with_logits(logits_S, pack.matched.to(logits_S.dtype), reduction="none")
     return _mean(each_S, pack.itm_weights)
 
 
@@ -85,7 +86,7 @@ def contrastive_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """
     if outputs.contrast_images is None or outputs.contrast_texts is None or outputs.contrast_scale is None:
         raise ValueError("this model has no contrastive projections (contrastive_dim is 0)")
-    scores_KK = outputs.contrast_scale.float() * outputs.contrast_images.float() @ outputs.contrast_texts.float().T
+    scores_KK = _exact(outputs.contrast_scale) * _exact(outputs.contrast_images) @ _exact(outputs.contrast_texts).T
     ids = pack.contrast_ids
     same_KK = (ids[:, None, :] == ids[None, :, :]).any(dim=-1)
     same_KK.fill_diagonal_(False)
@@ -95,6 +96,11 @@ def contrastive_loss(outputs: Outputs, pack: Pack) -> Tensor:
     each_K = (F.cross_entropy(scores_KK, truth_K, reduction="none")
               + F.cross_entropy(scores_KK.T, truth_K, reduction="none")) / 2
     return _mean(each_K, pack.contrast_weights)
+
+
+def _exact(values: Tensor) -> Tensor:
+    """Returns what losses are computed in: f32 from half precision, f64 where the model is f64."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:
