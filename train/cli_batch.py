@@ -103,7 +103,7 @@ def _lines(one: ShownSequence) -> list[str]:
     label = {True: "matched", False: "NEGATIVE", None: "no label"}[one.matched]
     if one.kind == "joint":
         whose = f"image {one.image[:12]}, " + ("its own caption" if one.image == one.caption
-                                               else f"caption of {one.caption[:12]}")
+                                               else f"caption of {one.caption[:12] or 'another image'}")
     else:
         whose = f"{one.kind} of {(one.image or one.caption)[:12]}"
         label = f"contrasted with {one.contrasted_with}" if one.contrasted_with >= 0 else label

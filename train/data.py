@@ -21,7 +21,7 @@ from shards.manifest import ShardSet
 from shards.reader import ShardReader, open_shard
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
 from train.masking import plan_masks
-from train.negatives import draw_captions
+from train.negatives import pairs_for_itm
 from train.order import Lane, LaneState, SampleSizes, deal, pieces_of
 from train.packing import Rows, Sample, SpecialTokens, build_pack
 from train.plan import DataFacts, StageConfig, TrainConfig, capacity_of, limits_of
@@ -220,10 +220,7 @@ class PackStream:
         stage = self._stage
         if not stage.joint:
             return build_pack(chosen, Rows.singles(len(chosen)), self._special, self._capacity), 0
-        captions, stayed = draw_captions(chosen, stage.negatives, *counters)
-        own = np.arange(len(chosen))
-        # Negatives are masked like positives, so that ITM cannot read its label off the masks (section 3.5).
-        rows = Rows.pairs(own, captions, captions == own, masked=True)
+        rows, stayed = pairs_for_itm(chosen, stage.itm, stage.negatives, *counters)
         if stage.singles:
             rows = rows.and_then(Rows.singles(len(chosen)))
         masks = plan_masks(chosen, self._special, stage.masking, *counters)

@@ -6,10 +6,27 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from train.packing import Sample, identities
-from train.randomness import NEGATIVES, mix, uniform
+from train.packing import Rows, Sample, identities
+from train.randomness import IMAGE_NEGATIVES, NEGATIVES, mix, uniform
 
 _ROUNDS = 4
+
+
+def pairs_for_itm(samples: Sequence[Sample], itm: str, probability: float, *counters: int) -> tuple[Rows, int]:
+    """Returns the joint sequences of a pack with their labels, masked, and how many negatives were not to be had.
+
+    `half`: each image once, with its own caption or, with `probability`, another's.  `triple`: each pair, each image
+    with another's caption, each caption with another's image, 1:1:1 (the wording of section 3.4).  Negatives are masked
+    like positives, so that ITM cannot read its label off the masks (section 3.5).
+    """
+    own = np.arange(len(samples))
+    if itm == "half":
+        captions, stayed = draw_captions(samples, probability, *counters)
+        return Rows.pairs(own, captions, captions == own, masked=True), stayed
+    captions, without_caption = draw_captions(samples, 1.0, *counters)
+    images, without_image = draw_captions(samples, 1.0, *counters, IMAGE_NEGATIVES)
+    shown, told = np.concatenate([own, own, images]), np.concatenate([own, captions, own])
+    return Rows.pairs(shown, told, shown == told, masked=True), without_caption + without_image
 
 
 def draw_captions(samples: Sequence[Sample], probability: float, *counters: int) -> tuple[NDArray[np.int64], int]:

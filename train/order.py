@@ -44,8 +44,8 @@ class PackLimits:
 
     pairs: int                     # samples
     tokens: int                    # of all its sequences
-    joint: bool                    # the stage has joint sequences ...
-    singles: bool                  # ... and image-only and text-only ones
+    joint: int                     # joint sequences a sample ...
+    singles: bool                  # ... and whether it has an image-only and a text-only one
 
 
 def pieces_of(counts: Sequence[int], lanes: int) -> list[NDArray[np.int64]]:
@@ -117,5 +117,5 @@ class Lane:
 
 def tokens_of(regions: int, words: int, limits: PackLimits) -> int:
     """Returns the tokens a sample adds to a pack, over all its sequences."""
-    joint = regions + words + 3 if limits.joint else 0
+    joint = limits.joint * (regions + words + 3)
     return joint + (regions + words + 4 if limits.singles else 0)

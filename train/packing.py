@@ -59,6 +59,7 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     spans = _spans(samples, rows)
     starts = _ends(spans.lengths) - spans.lengths                  # of each sequence in the stream
     has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
+    gated = rows.matched != 0      # mismatched pairs are masked too, but nothing of them is predicted (section 3.5)
     total, count = int(spans.lengths.sum()), len(rows.images)
 
     # regions follow [CLS]
@@ -66,9 +67,10 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     region_tokens = starts[of_row] + 1 + within
     region_rows = spans.first_region[of_row] + within
     region_masked = masks.region_masked[region_rows] & rows.masked[of_row]
-    region_chosen = np.flatnonzero(region_masked)[:capacity.masked_regions]
+    region_predicted = np.flatnonzero(region_masked & gated[of_row])
+    region_chosen = region_predicted[:capacity.masked_regions]
     region_visible = masks.region_visible[region_rows] | ~rows.masked[of_row]
-    region_visible[np.flatnonzero(region_masked)[capacity.masked_regions:]] = True
+    region_visible[region_predicted[capacity.masked_regions:]] = True
 
     # word pieces come after [CLS] and, with an image, after its regions and [SEP]
     piece_row, piece_within = _repeat(spans.pieces)
@@ -77,9 +79,10 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     piece_source = spans.first_piece[piece_row] + piece_within
     targets = _joined([sample.words for sample in samples], np.int64)[piece_source]
     piece_masked = masks.word_masked[piece_source] & rows.masked[piece_row]
-    chosen = np.flatnonzero(piece_masked)[:capacity.masked_words]
+    predicted = np.flatnonzero(piece_masked & gated[piece_row])
+    chosen = predicted[:capacity.masked_words]
     piece_ids = np.where(rows.masked[piece_row], masks.word_inputs[piece_source], targets)
-    beyond = np.flatnonzero(piece_masked)[capacity.masked_words:]
+    beyond = predicted[capacity.masked_words:]
     piece_ids[beyond] = targets[beyond]
 
     # [CLS], the [SEP] after the image, the [SEP] after the text

@@ -14,6 +14,8 @@ from train.order import PackLimits
 from train.packing import Capacity
 from train.schedule import OptimizerConfig
 
+_JOINT = {"half": 1, "triple": 3}      # joint sequences a sample
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageConfig:
@@ -22,7 +24,8 @@ class StageConfig:
     samples: int                   # image-caption pairs over all lanes; 0 leaves the stage out
     pairs: int = 24                # in a pack, of one lane
     tokens: int = 0                # in a pack, over all its sequences; 0 fits `pairs` of the longest
-    negatives: float = 0.5         # P(an image gets another's caption), for ITM
+    itm: str = "half"              # half: a pair or a negative; triple: a pair and two negatives (section 3.4)
+    negatives: float = 0.5         # P(an image gets another's caption), for `half`
     weights: LossWeights = LossWeights()
     masking: MaskingConfig = MaskingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -33,11 +36,14 @@ class StageConfig:
                              f"at least 1")
         if not 0 <= self.negatives <= 1:
             raise ValueError(f"negatives is {self.negatives}; it is a share, 0 to 1")
+        if self.itm not in _JOINT:
+            raise ValueError(f"itm is {self.itm!r}; it is one of {', '.join(_JOINT)}")
 
     @property
-    def joint(self) -> bool:
-        """Returns whether image and caption go through the encoder together: any of the paper's four losses is on."""
-        return bool(self.weights.mlm or self.weights.moc or self.weights.mrfr or self.weights.itm)
+    def joint(self) -> int:
+        """Returns how many sequences show image and caption of a sample together: none without the four losses."""
+        used = self.weights.mlm or self.weights.moc or self.weights.mrfr or self.weights.itm
+        return _JOINT[self.itm] if used else 0
 
     @property
     def singles(self) -> bool:

@@ -16,7 +16,7 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 # What a draw decides; a different number for each keeps the draws of one sample independent.
 ORDER_SHARDS, ORDER_SAMPLES = 0, 1
 MASK_WORDS, REPLACE_WORDS, WORD_IDS, MASK_REGIONS, HIDE_REGIONS = 2, 3, 4, 5, 6
-NEGATIVES, DROPOUT = 7, 8
+NEGATIVES, DROPOUT, ONE_MODALITY, IMAGE_NEGATIVES = 7, 8, 9, 10
 
 
 def mix(*counters: ArrayLike) -> NDArray[np.uint64]:

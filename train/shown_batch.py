@@ -22,7 +22,7 @@ class ShownWord:
     """A word token as the model sees it."""
 
     piece: str                     # after masking; [CLS] and [SEP] too
-    target: str                    # what it must predict here, "" where nothing
+    target: str                    # what it must predict here, "" where nothing: always so in a mismatched pair
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,9 +114,17 @@ def _contrasts(pack: Pack) -> dict[int, int]:
 
 
 def _caption_of(samples: Sequence[Sample], meant: NDArray[np.int64], image: int) -> int:
-    """Returns whose words these are: the image's own where several samples have them, else the first."""
-    fitting = [number for number, sample in enumerate(samples) if np.array_equal(sample.words, meant)]
-    return image if image in fitting else fitting[0] if fitting else -1
+    """Returns whose words these are, -1 where nobody can tell: the image's own where several samples have them.
+
+    In a mismatched pair masked pieces are no targets, so the caption is the one that agrees in the most places.
+    """
+    agreeing = {number: int((sample.words == meant).sum()) for number, sample in enumerate(samples)
+                if len(sample.words) == len(meant)}
+    most = max(agreeing.values(), default=0)
+    fitting = [number for number, places in agreeing.items() if places == most > 0]
+    if len({samples[number].words.tobytes() for number in fitting}) != 1:
+        return -1
+    return image if image in fitting else fitting[0]
 
 
 def _host(tensor: Tensor) -> NDArray[Any]:

@@ -73,9 +73,12 @@ def test_sequences_of_a_pack(data):
     joint, = (step.packs[0][1] for step in list(PackStream(data, config, 1, StageStart()))[:1])
     assert (joint.sequences, joint.contrasts, int(joint.itm_weights.sum())) == (18, 6, 6)
     assert joint.masked_words > 0 and joint.features.dtype == torch.uint8
+    triple = dataclasses.replace(config, pretrain=dataclasses.replace(config.pretrain, itm="triple"))
+    three = next(iter(PackStream(data, triple, 1, StageStart()))).packs[0][1]
+    assert (three.sequences, int(three.matched.sum()), int(three.itm_weights.sum())) == (30, 6, 18)
+    assert three.distinct == joint.distinct         # three sequences share one load of a sample's features
     # image-only and text-only sequences are never masked
     assert (joint.masked_word_sequences[:joint.masked_words] < 6).all()
-    assert (joint.region_visible[:joint.regions].sum() >= joint.regions - joint.masked_regions)
 
 
 def test_what_cannot_be_trained_on_is_refused(shards, tmp_path):

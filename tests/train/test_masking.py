@@ -44,3 +44,14 @@ def test_impossible_shares_are_refused():
         MaskingConfig(words=1.5)
     with pytest.raises(ValueError, match="more than 1"):
         MaskingConfig(word_hidden=0.9, word_random=0.2)
+
+
+def test_one_modality_masks_words_or_regions_of_a_sample_never_both():
+    both = plan_masks(SAMPLES, SPECIAL, MaskingConfig(words=0.5, regions=0.5), 1, 2)
+    one = plan_masks(SAMPLES, SPECIAL, MaskingConfig(words=0.5, regions=0.5, one_modality=True), 1, 2)
+    words = np.repeat(np.arange(len(SAMPLES)), [len(sample.words) for sample in SAMPLES])
+    regions = np.repeat(np.arange(len(SAMPLES)), [len(sample.classes) for sample in SAMPLES])
+    with_words, with_regions = set(words[one.word_masked]), set(regions[one.region_masked])
+    assert not with_words & with_regions and min(len(with_words), len(with_regions)) > 0.4 * len(SAMPLES)
+    assert set(words[both.word_masked]) & set(regions[both.region_masked])
+    assert (both.word_masked | ~one.word_masked).all()           # fewer masks, not other ones

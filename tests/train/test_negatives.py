@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.train.synthetic import collection
-from train.negatives import draw_captions
+from train.negatives import draw_captions, pairs_for_itm
 
 SAMPLES = list(collection(images=24).samples)
 
@@ -42,3 +42,24 @@ def test_where_no_negative_exists_the_pair_stays_positive_and_is_counted():
     captions, stayed = draw_captions(odd, 1.0, 1)
     assert stayed == 22 and (captions != np.arange(24)).sum() == 2
     assert draw_captions(SAMPLES, 0.0, 1)[1] == 0
+
+
+def test_triple_is_a_pair_and_two_negatives_of_each_sample():
+    rows, stayed = pairs_for_itm(SAMPLES, "triple", 0.5, 1, 3)
+    own = np.arange(24)
+    assert stayed == 0 and rows.matched.tolist() == [1] * 24 + [0] * 48 and rows.masked.all()
+    assert (rows.images[:48] == np.tile(own, 2)).all() and (rows.captions[48:] == own).all()
+    assert sorted(rows.captions[24:48]) == sorted(rows.images[48:]) == own.tolist()
+    # The two sides are drawn apart: otherwise the third part would be the second once more.
+    second = set(zip(rows.images[24:48].tolist(), rows.captions[24:48].tolist(), strict=True))
+    third = set(zip(rows.images[48:].tolist(), rows.captions[48:].tolist(), strict=True))
+    assert len(second & third) < 6
+    alike = [dataclasses.replace(sample, group_hash=1) for sample in SAMPLES]
+    rows, stayed = pairs_for_itm(alike, "triple", 0.5, 1, 3)
+    assert stayed == 48 and rows.matched.all()
+
+
+def test_half_keeps_one_sequence_an_image():
+    rows, _ = pairs_for_itm(SAMPLES, "half", 0.5, 1, 3)
+    captions, _ = draw_captions(SAMPLES, 0.5, 1, 3)
+    assert (rows.captions == captions).all() and (rows.matched == (captions == np.arange(24))).all()

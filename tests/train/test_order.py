@@ -9,7 +9,7 @@ SIZES = SampleSizes(
     shard=np.repeat(np.arange(5), COUNTS), row=np.concatenate([np.arange(count) for count in COUNTS]),
     regions=np.full(sum(COUNTS), 4), words=np.arange(sum(COUNTS)) % 7 + 3)
 PIECES = pieces_of(COUNTS, 2)
-LIMITS = PackLimits(pairs=5, tokens=10_000, joint=True, singles=False)
+LIMITS = PackLimits(pairs=5, tokens=10_000, joint=1, singles=False)
 
 
 def walk(lane, limits, packs, state=LaneState()):      # noqa: B008 (frozen)
@@ -62,7 +62,7 @@ def test_going_on_from_any_state_gives_the_same_packs():
 
 
 def test_packs_end_at_the_token_limit_too():
-    limits = PackLimits(pairs=100, tokens=60, joint=True, singles=False)
+    limits = PackLimits(pairs=100, tokens=60, joint=1, singles=False)
     packs, _ = walk(Lane(SIZES, [PIECES[number] for number in (0, 1, 2, 3, 4)], 9, 1, 0, 0), limits, 30)
     for pack in packs:
         tokens = sum(4 + int(SIZES.words[sample]) + 3 for sample in pack)
