@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= demo-out
 SHARED ?= ../shared
 
-.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill install system clean
+.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers install system clean
 
 install: $(VENV)/.installed
 
@@ -43,6 +43,9 @@ bench-yardstick: install ## precision and recall against the synthetic web's tru
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill
+
+bench-strangers: install ## programs of others read our shards (needs a package index; OUT: a finished dataset)
+	$(BIN)/python -m benchmarks.strangers --shards $(OUT)
 
 system:                 ## the Debian packages that building fasttext needs (as root)
 	apt-get update

@@ -374,7 +374,7 @@ def measure_yardstick(out: str, images: int, seed: int, profile: str = "first") 
     from demo.yardstick import measure
     from filter.records import Best
 
-    kept = ((best.image_url, best.other_urls, best.caption)
+    kept = ((best.image_url, best.image_urls[1:], best.caption)
             for path in current_manifest(out, "filter").paths("best") for best in read_table(path, Best))
     return measure(kept, SyntheticWeb(WebConfig(seed=seed, num_images=images, profile=profile)))
 

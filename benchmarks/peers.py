@@ -21,6 +21,10 @@ PEERS = {
     "img2dataset": ("img2dataset==1.47.0", "albumentations==1.4.24", "opencv-python-headless==4.14.0.94",
                     "webdataset==0.2.111"),
     "cc2dataset": ("cc2dataset==1.5.0",),
+    "datasets": ("datasets==5.2.0", "pillow==12.3.0"),
+    "mlcroissant": ("mlcroissant==1.1.1",),
+    "webdataset-0.2": ("webdataset==0.2.111",),
+    "webdataset-1.0": ("webdataset==1.0.2",),
     "transformers": ("transformers==5.17.0", "torch==2.15.0", "safetensors==0.8.0"),
 }
 

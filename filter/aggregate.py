@@ -113,7 +113,7 @@ def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rul
     return Best(
         key=facts.sha256[:32], image_sha256=facts.sha256, caption=text.caption.text, source=text.caption.source,
         score=text.score, split=split_of(text.identity, rules.test_share), texts=scored_texts(competing[:_MAX_TEXTS]),
-        image_url=row.image_url, page_url=row.page_url, other_urls=tuple(sorted(urls)[:_MAX_URLS]),
+        image_url=row.image_url, page_url=row.page_url, image_urls=(row.image_url, *sorted(urls)[:_MAX_URLS]),
         num_occurrences=sum(case.claims.count for case in cases), format=facts.format, width=facts.width,
         height=facts.height, orientation=facts.orientation, perceptual_hash=facts.perceptual_hash,
         caption_hash=hashlib.sha256(text.identity.encode()).hexdigest()[:16], group_hash=facts.sha256[:16],

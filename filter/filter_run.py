@@ -10,7 +10,7 @@ from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
 from filter.scoring import scorer_digest, scorer_facts
 
-FORMAT = 1
+FORMAT = 2
 _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
                                          "image_outcomes": (ImageOutcome, "sha256")}
 

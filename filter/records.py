@@ -123,7 +123,7 @@ class Best:
     texts: tuple[ScoredText, ...]  # all that competed, best first
     image_url: str
     page_url: str
-    other_urls: tuple[str, ...]    # further URLs of the same bytes or a near-duplicate, sorted, at most 16
+    image_urls: tuple[str, ...]    # image_url, then further URLs of the same bytes or a near-duplicate, at most 16
     num_occurrences: int           # true count
     format: str                    # jpg, png, webp
     width: int

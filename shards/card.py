@@ -100,7 +100,7 @@ def card(shards: ShardSet, name: str, licence: str = "", sites: int = 10) -> str
     return "\n".join([
         "---", f"pretty_name: {json.dumps(name, ensure_ascii=False)}", "task_categories:", "- image-to-text",
         "- text-to-image", "size_categories:", f"- {_size(everything['samples'])}",
-        *([f"license_link: {json.dumps(licence)}"] if licence else []), "---", "", f"# {name}", "",
+        *([f"license_link: {json.dumps(licence)}"] if licence else []), *_configs(shards), "---", "", f"# {name}", "",
         _summary(shards), "", "## What is in it", "",
         *_table(("", *found["splits"], "all"), _figures(found)), "",
         f"Regions: {shards.extractor}, at most {shards.max_regions} an image, {shards.feature_dim} values, "
@@ -114,6 +114,8 @@ def card(shards: ShardSet, name: str, licence: str = "", sites: int = 10) -> str
         'tars = sorted(path for path in glob.glob("train/*.tar") if not path.endswith(".regions.tar"))',
         'for sample in webdataset.WebDataset(tars, shardshuffle=False).decode("pil"):',
         '    print(sample["__key__"], sample["txt"], sample["json"]["page_url"])', "```", "",
+        "With `datasets`, one configuration an image format, as a format is a column: "
+        '`load_dataset("FOLDER OF THIS CARD", "' + shards.shards[0].ext + '")`.' if shards.shards else "", "",
         f"Fields of `KEY.json`: {', '.join(f'`{field}`' for field in SAMPLE_FIELDS)}.", "",
         "## How it was made", "", "Every row that came into a stage has one outcome:", "",
         *_table(("stage", "unit", "in", "outcomes"), _funnel(value["funnel"])), "",
@@ -131,6 +133,19 @@ def card(shards: ShardSet, name: str, licence: str = "", sites: int = 10) -> str
         f"- settings: `{json.dumps(value['config'], sort_keys=True)}`",
         f"- versions: {', '.join(map(' '.join, sorted(extra.get('versions', {}).items())))}",
         ""])
+
+
+def _configs(shards: ShardSet) -> Iterator[str]:
+    """Yields the front matter by which `datasets` finds the tars: an image format each, never the regions tars."""
+    if shards.shards:
+        yield "configs:"
+    for ext in sorted({shard.ext for shard in shards.shards}):
+        yield f"- config_name: {ext}"
+        yield "  data_files:"
+        for split in sorted({shard.split for shard in shards.shards if shard.ext == ext}):
+            yield f"  - split: {split}"
+            yield "    path:"
+            yield from (f"    - {json.dumps(shard.name)}" for shard in shards.of_split(split) if shard.ext == ext)
 
 
 def _figures(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:

@@ -13,7 +13,7 @@ from shards.samples import sample_rows
 from shards.upstream import upstream
 
 CHANGES = ("went", "came", "caption", "score")
-_COLUMNS = ("key", "sha256", "caption", "score", "image_url", "other_urls")
+_COLUMNS = ("key", "sha256", "caption", "score", "image_url", "image_urls")
 _NO_ROOT = "unknown: the other set lies outside its dataset's root"
 
 
@@ -132,7 +132,7 @@ class Reasons:
 
 
 def _urls(row: dict[str, Any]) -> tuple[str, ...]:
-    return (row["image_url"], *row["other_urls"])
+    return tuple(row["image_urls"])
 
 
 def _first(outcomes: set[str], *best: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from crawl.records import Signal
+from crawl.records import UNKNOWN, Signal
 from filter.records import Best, ScoredText
 from shards.addresses import Address
 from shards.sample import SAMPLE_FIELDS
@@ -37,7 +37,7 @@ class SampleRow:
     texts: tuple[ScoredText, ...]
     image_url: str
     page_url: str
-    other_urls: tuple[str, ...]
+    image_urls: tuple[str, ...]
     num_occurrences: int
     sha256: str
     format: str
@@ -89,6 +89,7 @@ def sample_row(best: Best, num_regions: int, num_tokens: int, num_cut: int) -> S
 
 
 def json_values(best: Best) -> dict[str, Any]:
-    """Returns the plain values of KEY.json."""
+    """Returns the plain values of KEY.json; where nothing was asked about permission, that stands there."""
     row = dataclasses.asdict(sample_row(best, 0, 0, 0))
+    row["signals"] = row["signals"] or [dataclasses.asdict(Signal("robots", "", UNKNOWN, "not asked"))]
     return {name: list(row[name]) if kind is list else row[name] for name, kind in SAMPLE_FIELDS.items()}

@@ -16,7 +16,7 @@ from crawl.suppress import Rule, Suppressed, Suppression, add_lines
 from shards.manifest import TOMBSTONES, ShardFile, ShardSet
 from shards.samples import sample_rows
 
-_COLUMNS = ("key", "sha256", "image_url", "page_url", "other_urls", "perceptual_hash")
+_COLUMNS = ("key", "sha256", "image_url", "page_url", "image_urls", "perceptual_hash")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def plan(shards: ShardSet, rules: Iterable[Rule]) -> Plan:
     by_shard = {name: set(keys) for name, keys in shards.removed.items()}
     new = 0
     for row in sample_rows(shards, _COLUMNS) if asked else ():
-        hit = list(asked.hits(row["key"], row["sha256"], (row["image_url"], row["page_url"], *row["other_urls"]),
+        hit = list(asked.hits(row["key"], row["sha256"], (row["page_url"], *row["image_urls"]),
                               row["perceptual_hash"]))
         for rule in hit:
             by_rule[rule].append(row["key"])

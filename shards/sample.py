@@ -27,7 +27,7 @@ SAMPLE_FIELDS: dict[str, type] = {
     "texts": list,                 # {source, text, score}: all that competed, best first
     "image_url": str,
     "page_url": str,
-    "other_urls": list,            # further URLs of the same picture
+    "image_urls": list,            # image_url, then further URLs of the same picture
     "num_occurrences": int,        # how often it was seen, true count
     "sha256": str,                 # of the image bytes
     "format": str,                 # jpg, png, webp
@@ -78,13 +78,16 @@ def regions_name(key: str) -> str:
 def sample_json(values: Mapping[str, Any]) -> bytes:
     """Returns the bytes of KEY.json: the fields of SAMPLE_FIELDS in their order.
 
-    Raises ValueError for a missing, unknown or null field: a reader may rely on all of them.
+    Raises ValueError for a missing, unknown or null field and for an empty list: a reader may rely on all of them, and
+    those that guess types from the first samples (`datasets`) guess right.
     """
     if values.keys() != SAMPLE_FIELDS.keys():
         raise ValueError(f"KEY.json: fields differ: {sorted(values.keys() ^ SAMPLE_FIELDS.keys())}")
     for name, kind in SAMPLE_FIELDS.items():
         if not isinstance(values[name], kind) or isinstance(values[name], bool):
             raise ValueError(f"KEY.json of {values['key']}: {name} is {values[name]!r}, not a {kind.__name__}")
+        if kind is list and not values[name]:
+            raise ValueError(f"KEY.json of {values['key']}: {name} is empty")
     ordered = {name: values[name] for name in SAMPLE_FIELDS}
     return json.dumps(ordered, ensure_ascii=False, allow_nan=False).encode()
 

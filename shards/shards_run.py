@@ -23,7 +23,7 @@ from shards.sample import sample_json
 from shards.vocabulary import VOCAB
 from shards.writer import WrittenShard, read_written, tar_bytes
 
-FORMAT = 1
+FORMAT = 2
 PLAN = "plan.json"
 
 
@@ -115,7 +115,7 @@ def placed_rows(best_path: str, regions_path: str, config: OrderConfig, suppress
         if best.key != regions.key:
             raise AssertionError(f"{regions_path}: row {regions.key} stands beside {best.key} of {best_path}")
         if regions.outcome != EXTRACTED or suppressed.suppresses(
-                best.key, best.image_sha256, (best.image_url, best.page_url, *best.other_urls), best.perceptual_hash):
+                best.key, best.image_sha256, (best.page_url, *best.image_urls), best.perceptual_hash):
             continue
         sizes = (best.length, len(best.caption.encode()), len(sample_json(json_values(best))))
         yield Placed(order_of(best.key, config), best, regions, tar_bytes(sizes))

@@ -108,7 +108,7 @@ def test_funnels_add_up_across_stages(built):
 
 def test_best_carries_provenance_and_address(built):
     heron = next(row for row in rows_of(built[2], "best", Best) if "heron" in row.image_url)
-    assert heron.num_occurrences == 2 and heron.other_urls == (f"{SITE}/small/heron.jpg",)
+    assert heron.num_occurrences == 2 and heron.image_urls == (heron.image_url, f"{SITE}/small/heron.jpg")
     assert [text.text for text in heron.texts] == ["A grey heron stands in the shallow water of the lake",
                                                    "A heron on the lake in the evening light"]
     assert heron.key == heron.image_sha256[:32] and heron.permission == "allow" and heron.part and heron.length

@@ -86,7 +86,8 @@ def made_sample(number: int, caption: str = "", page_url: str = "") -> Made:
         key=sha256[:32], image_sha256=sha256, caption=caption, source=("alt", "figcaption")[number % 2],
         score=(number * 97 % 4096) / 4096, split="test" if number % 10 == 0 else "train",
         texts=(ScoredText("alt", caption, 0.5), ScoredText("title", "another text", 0.25)),
-        image_url=f"https://img.site{number % 7}.example/{number}.jpg", page_url=page_url, other_urls=(),
+        image_url=f"https://img.site{number % 7}.example/{number}.jpg", page_url=page_url,
+        image_urls=(f"https://img.site{number % 7}.example/{number}.jpg",),
         num_occurrences=1, format="jpg", width=400, height=320, orientation=1, perceptual_hash="0" * 16,
         caption_hash=hashlib.sha256(caption.encode()).hexdigest()[:16], group_hash=sha256[:16], natural=0.75,
         page_language=("en", "en", "de")[number % 3], permission="allow", signals=(SIGNAL,),
@@ -97,7 +98,7 @@ def made_sample(number: int, caption: str = "", page_url: str = "") -> Made:
     fields = {name: plain[name] for name in plain
               if name not in ("image_sha256", "part", "offset", "length")}
     fields |= {"sha256": sha256, "num_bytes": len(data), "texts": list(fields["texts"]),
-               "other_urls": list(fields["other_urls"]), "signals": list(fields["signals"])}
+               "image_urls": list(fields["image_urls"]), "signals": list(fields["signals"])}
     return Made(data, best, sample_json(fields))
 
 

@@ -40,6 +40,9 @@ def test_the_card_tells_counts_stages_and_lineage(root: str) -> None:
     assert page.startswith("---\n") and "- n<1K" in page and "| samples | 1 | 10 | 11 |" in page
     assert "| shards | sample | 11 | stored 11 |" in page and "a \\<b\\>note\\</b\\> \\| of a stage" in page
     assert load_shards(root).digest in page and page == card(load_shards(root), "made")
+    front = page.split("---\n")[1]                 # how `datasets` finds the tars: one format, no regions
+    assert "- config_name: jpg\n" in front and '- "train/lait-jpg-000000.tar"\n' in front
+    assert front.count(".tar") == len(load_shards(root).shards) and "regions" not in front
     assert parsed("remove", root, "--key", made_sample(3).best.key) == 0
     assert "1 samples are still in the tars" in card(load_shards(root), "made")
     assert parsed("remove", root, "--rewrite") == 0

@@ -63,9 +63,9 @@ def test_the_first_stage_that_dropped_it_is_named(builds: tuple[str, str, list[M
     assert why[samples[2].best.key] == "crawl: no candidate with its URL"
     from shards import diff as module
     reasons = module.Reasons(b, [{"key": made.best.key, "sha256": made.best.image_sha256, "caption": made.best.caption,
-                                  "image_url": made.best.image_url, "other_urls": []} for made in samples])
+                                  "image_urls": made.best.image_urls} for made in samples])
     reasons._bytes = {made.best.image_sha256 for made in samples}
-    row = {"key": "", "sha256": samples[2].best.image_sha256, "image_url": "", "other_urls": []}
+    row = {"key": "", "sha256": samples[2].best.image_sha256, "image_urls": []}
     assert reasons.of_image(row) == "filter: low_score"
     assert reasons.of_image(row | {"sha256": samples[0].best.image_sha256}).startswith("shards: kept")
 

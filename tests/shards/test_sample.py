@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -34,3 +35,14 @@ def test_json_refuses_nulls_and_other_types(tmp_path, change):
     values = json_values(best_rows(1, str(tmp_path))[0]) | change
     with pytest.raises(ValueError, match="KEY.json"):
         sample_json(values)
+
+
+def test_no_list_is_empty_so_that_readers_guess_its_type(tmp_path):
+    """`datasets` takes the type of a list from the first samples; an empty one it takes for a list of nothing."""
+    best = dataclasses.replace(best_rows(1, str(tmp_path))[0], signals=())
+    values = json_values(best)
+    assert values["signals"] == [{"name": "robots", "raw": "", "verdict": "unknown", "evidence": "not asked"}]
+    assert values["image_urls"][0] == best.image_url
+    sample_json(values)
+    with pytest.raises(ValueError, match="image_urls is empty"):
+        sample_json(values | {"image_urls": []})
