@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import cli_change, cli_outward, cli_remove, terminal
+from shards import cli_change, cli_outward, cli_remove, cli_serve, terminal
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -49,6 +49,7 @@ def register(subparsers: Any) -> None:
     cli_change.register(actions, _count)
     cli_remove.register(actions)
     cli_outward.register(actions, _count)
+    cli_serve.register(actions, _count)
 
 
 def _add_build(actions: Any) -> None:

@@ -26,6 +26,16 @@ def search_page(**facts: Any) -> str:
     return _environment().get_template("search.html.j2").render(**facts)
 
 
+def browse_page(**facts: Any) -> str:
+    """Returns one page of samples; a fact that `data/browse.html.j2` names and does not get is an error."""
+    return _environment().get_template("browse.html.j2").render(**facts)
+
+
+def sample_page(**facts: Any) -> str:
+    """Returns the page of one sample; a fact that `data/sample.html.j2` names and does not get is an error."""
+    return _environment().get_template("sample.html.j2").render(**facts)
+
+
 @functools.cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(loader=jinja2.PackageLoader("shards", "data"), autoescape=True,
