@@ -1,0 +1,85 @@
+"""A dataset build by the command itself, over a synthetic web of its own, and what two builds must have in common."""
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+from benchmarks.webserver import requests_seen, synthetic_web
+from crawl.records import FetchLog
+from crawl.stages import current, current_manifest
+from crawl.tables import read_table
+
+# Recorded times are fixed, so that what was fetched twice compares equal.
+ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+_SETTINGS = tuple(f"{group}.{value}" for group in ("crawl", "images") for value in (
+    "parts.rows=16", "fetch.page_timeout_s=1.5", "fetch.image_timeout_s=1.5", "fetch.robots_timeout_s=1.5",
+    "fetch.slow_after_s=1"))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Facts:
+    """What is equal in two builds of one web: the whole of it, and nothing that depends on who built it."""
+
+    funnel: tuple[str, ...]
+    digests: dict[str, str]        # stage/table -> logical digest
+    shards: dict[str, str]         # name -> sha256
+
+    def differences(self, other: Facts) -> list[str]:
+        """Returns a line for each funnel line, table and shard that is not the same."""
+        lines = [f"funnel: {one} | {two}" for one, two in zip(self.funnel, other.funnel, strict=False) if one != two]
+        for kind, mine, theirs in (("digest", self.digests, other.digests), ("sha256", self.shards, other.shards)):
+            lines += [f"{kind} of {name}: {mine.get(name, 'missing')} | {theirs.get(name, 'missing')}"
+                      for name in sorted(mine.keys() | theirs.keys()) if mine.get(name) != theirs.get(name)]
+        return lines
+
+
+def dataset_command(ready: pathlib.Path, out: pathlib.Path, options: list[str]) -> list[str]:
+    """Returns `imagebert dataset` over the synthetic web; `options` are those of the build, and after `--` Beam's."""
+    settings = [word for value in _SETTINGS for word in ("--set", value)]
+    return [sys.executable, "-m", "imagebert", "dataset", "--run", "demo", "--web", str(ready), *settings,
+            "--out", str(out), *options]
+
+
+def build(folder: pathlib.Path, images: int, options: list[str]) -> float:
+    """Builds FOLDER/out over a fresh web, whose access log lies in FOLDER; returns seconds, the web's start not counted."""
+    with synthetic_web(folder, images) as ready:
+        started = time.monotonic()
+        run(dataset_command(ready, folder / "out", options))
+        return time.monotonic() - started
+
+
+def run(command: list[str]) -> None:
+    """Runs a command to its end; raises RuntimeError with the last words of one that failed."""
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"imagebert ended with {done.returncode}: {done.stderr[-3000:]}")
+
+
+def facts_of(out: pathlib.Path) -> Facts:
+    """Returns what a finished build must have in common with every other of the same web."""
+    manifests = {stage: current_manifest(str(out), stage) for stage in current(str(out))}
+    digests = {f"{stage}/{name}": manifest.table_digest(name) for stage, manifest in manifests.items()
+               for name, entries in manifest.tables.items() if all(entry.digest for entry in entries)}
+    return Facts(tuple(json.dumps(dataclasses.asdict(line)) for line in manifests["shards"].funnel), digests,
+                 {entry.name: entry.sha256 for entry in manifests["shards"].tables["shards"]})
+
+
+def asked_again(folder: pathlib.Path, before: set[str], since: int) -> list[str]:
+    """Returns which of the URLs answered `before` the access log's line `since` were asked for after it."""
+    seen = [f"{row['scheme']}://{row['host']}{row['path']}" for row in requests_seen(folder)]
+    # A URL that redirects lead to is asked for by each of them, however the build went.
+    return sorted(before & set(seen[since:]) - {url for url in seen[:since] if seen[:since].count(url) > 1})
+
+
+def committed_urls(out: pathlib.Path) -> set[str]:
+    """Returns the URLs whose outcome lies in a committed part."""
+    urls: set[str] = set()
+    for marker in sorted(out.glob("*/*/**/part-*.json")):
+        log = marker.parents[1] / json.loads(marker.read_text())["log"]["name"]
+        urls.update(row.url for row in read_table(str(log), FetchLog))
+    return urls
