@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -9,13 +10,16 @@ import subprocess
 import sys
 import time
 
+import pyarrow.parquet as pq
+
 from benchmarks.webserver import requests_seen, synthetic_web
 from crawl.records import FetchLog
 from crawl.stages import current, current_manifest
-from crawl.tables import read_table
+from crawl.tables import add_digests, read_table
 
 # Recorded times are fixed, so that what was fetched twice compares equal.
 ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
+_ADDRESS = frozenset({"part", "offset", "length"})
 _SETTINGS = tuple(f"{group}.{value}" for group in ("crawl", "images") for value in (
     "parts.rows=16", "fetch.page_timeout_s=1.5", "fetch.image_timeout_s=1.5", "fetch.robots_timeout_s=1.5",
     "fetch.slow_after_s=1"))
@@ -63,10 +67,20 @@ def run(command: list[str]) -> None:
 def facts_of(out: pathlib.Path) -> Facts:
     """Returns what a finished build must have in common with every other of the same web."""
     manifests = {stage: current_manifest(str(out), stage) for stage in current(str(out))}
-    digests = {f"{stage}/{name}": manifest.table_digest(name) for stage, manifest in manifests.items()
+    digests = {f"{stage}/{name}": _digest(manifest.paths(name)) for stage, manifest in manifests.items()
                for name, entries in manifest.tables.items() if all(entry.digest for entry in entries)}
     return Facts(tuple(json.dumps(dataclasses.asdict(line)) for line in manifests["shards"].funnel), digests,
                  {entry.name: entry.sha256 for entry in manifests["shards"].tables["shards"]})
+
+
+def _digest(paths: tuple[str, ...]) -> str:
+    """Returns the logical digest of a table without its addresses: where bytes lie is the order they arrived in."""
+    rows: list[int] = []
+    for path in paths:
+        names = [name for name in pq.read_schema(path).names if name not in _ADDRESS]
+        for row in pq.read_table(path, columns=names).to_pylist():
+            rows.append(int.from_bytes(hashlib.sha256(repr(row).encode()).digest(), "big"))
+    return add_digests(rows)
 
 
 def asked_again(folder: pathlib.Path, before: set[str], since: int) -> list[str]:
