@@ -127,6 +127,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     chosen = options.view_as(StandardOptions).runner
 
     def run(name: str, build: Callable[[Any], None]) -> None:
+        _check_services(options)
         try:
             pipeline = beam.Pipeline(runner=chosen or FnApiRunner(), options=options)
         except ValueError as error:                           # such as Dataflow without a project
@@ -135,6 +136,9 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
             with progress.shown(name), pipeline as root:
                 build(root)
         except (UsageError, RuntimeError) as error:
+            if "NoResourceAvailable" in str(error):
+                raise UsageError(f"{name}: the cluster has too few free slots for this job; wait for the jobs that "
+                                 "run, lower --parallelism, or add workers; then run the same command again") from error
             if "UsageError: " not in str(error) and not isinstance(error, UsageError):
                 raise
             # Beam says behind the line where it was; a worker of its own sends its whole traceback as text.
@@ -142,6 +146,27 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
             raise UsageError(line.partition(" [while running")[0]) from error
 
     return run
+
+
+def _check_services(options: Any) -> None:
+    """Raises UsageError when a job server or a worker pool that is named by address does not answer."""
+    import socket
+
+    from apache_beam.options.pipeline_options import PortableOptions
+    chosen = options.view_as(PortableOptions)
+    named = {"job_endpoint": chosen.job_endpoint}
+    if chosen.environment_type == "EXTERNAL":
+        named["environment_config"] = chosen.environment_config
+    for option, address in named.items():
+        host, _, port = (address or "").rpartition(":")
+        if not host or not port.isdecimal():
+            continue
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            what = "job server" if option == "job_endpoint" else "worker pool"
+            raise UsageError(f"no {what} answers at --{option}={address} ({error.strerror or error}); "
+                             f"start it, or name the right address, and run the same command again") from error
 
 
 def _beam_options(local: list[str], given: list[str]) -> Any:

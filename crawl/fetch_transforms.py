@@ -21,6 +21,7 @@ from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
 from crawl.sitemaps import SitemapRules, links_of, named_by
+from crawl.stages import record_as, recorded_epoch
 from crawl.table_run import TableConfig, read_table_of
 from crawl.tables import FileEntry, read_matching, read_table
 from crawl.transforms import bucket_name, by_url_key, write_bucket
@@ -66,6 +67,7 @@ class FetchShards(beam.PTransform):
     kind: str                      # page or image
     limits: PartLimits
     known_hosts: tuple[str, ...] = ()
+    epoch: str = dataclasses.field(default_factory=recorded_epoch)      # of the driver, when the job is built
 
     def expand(self, root: Any) -> Any:
         return (root | f"Shards of {self.kind}s" >> beam.Create(range(self.shards))
@@ -75,6 +77,7 @@ class FetchShards(beam.PTransform):
                 | "Parts" >> beam.Reshuffle())
 
     def _fetch(self, shard: int) -> Iterator[Part]:
+        record_as(self.epoch)
         path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
                                known_hosts=self.known_hosts, limits=self.limits,

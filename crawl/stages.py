@@ -270,6 +270,19 @@ def funnel_of(stage: str, unit: str, entries: Iterable[FileEntry]) -> Funnel:
     return Funnel(stage, unit, rows, tuple(sorted(totals.items())))
 
 
+def recorded_epoch() -> str:
+    """Returns the `SOURCE_DATE_EPOCH` of this process, empty without one: a step takes it along to its workers."""
+    return os.environ.get("SOURCE_DATE_EPOCH", "")
+
+
+def record_as(epoch: str) -> None:
+    """Makes this process record times as the driver does: a worker on a cluster has an environment of its own."""
+    if epoch:
+        os.environ["SOURCE_DATE_EPOCH"] = epoch
+    else:
+        os.environ.pop("SOURCE_DATE_EPOCH", None)
+
+
 def recorded_time() -> str:
     """Returns the time to record with a fetch, ISO 8601 UTC with microseconds.
 

@@ -1,6 +1,7 @@
 """A dataset build by the command itself, over a synthetic web of its own, and what two builds must have in common."""
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -9,6 +10,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import pyarrow.parquet as pq
 
@@ -49,8 +51,20 @@ def dataset_command(ready: pathlib.Path, out: pathlib.Path, options: list[str]) 
             "--out", str(out), *options]
 
 
+@contextlib.contextmanager
+def building(folder: pathlib.Path, images: int, options: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """Yields the process of a build of FOLDER/out over a fresh web; left, the build is ended and the web too."""
+    with synthetic_web(folder, images) as ready, subprocess.Popen(
+            dataset_command(ready, folder / "out", options), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def build(folder: pathlib.Path, images: int, options: list[str]) -> float:
-    """Builds FOLDER/out over a fresh web, whose access log lies in FOLDER; returns seconds, the web's start not counted."""
+    """Builds FOLDER/out over a fresh web, whose access log lies in FOLDER; returns seconds without the web's start."""
     with synthetic_web(folder, images) as ready:
         started = time.monotonic()
         run(dataset_command(ready, folder / "out", options))

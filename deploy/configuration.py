@@ -20,7 +20,7 @@ _NETWORK_MIB, _MANAGED_MIB, _DIRECT_MIB, _METASPACE_MIB, _OVERHEAD_MIB = 256, 19
 
 
 def task_heap_mib(settings: Settings) -> int:
-    """Returns the heap of a TaskManager: what its memory leaves beside Flink's own parts, direct buffers and classes."""
+    """Returns the heap of a TaskManager: what is left beside Flink's own parts, buffers and classes."""
     return settings.task_manager_mib - _NETWORK_MIB - _MANAGED_MIB - _DIRECT_MIB - _METASPACE_MIB - _OVERHEAD_MIB
 
 

@@ -121,8 +121,8 @@ def install_job_server(home: pathlib.Path, settings: Settings) -> pathlib.Path:
 def _check_runner(names: list[str], settings: Settings) -> None:
     made_for = next((found[1] for name in names if (found := _RUNNER.fullmatch(name))), None)
     if made_for != settings.flink_minor:
-        raise UsageError(f"the job server {names[0] if len(names) == 1 else ''} is made for Flink {made_for or '?'} and "
-                         f"the cluster is Flink {settings.flink_version}; set JOB_SERVER_JAR to "
+        raise UsageError(f"the job server {names[0] if len(names) == 1 else ''} is made for Flink {made_for or '?'} "
+                         f"and the cluster is Flink {settings.flink_version}; set JOB_SERVER_JAR to "
                          f"a beam-runners-flink-{settings.flink_minor}-job-server jar, or FLINK_VERSION")
 
 

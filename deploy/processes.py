@@ -11,7 +11,6 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 
@@ -59,13 +58,14 @@ def write_state(home: pathlib.Path, state: State) -> None:
 
 
 def start(home: pathlib.Path, name: str, command: list[str], environment: dict[str, str] | None = None) -> Started:
-    """Starts a process whose output goes to HOME/logs/NAME.out."""
+    """Starts a process (its full path comes first) whose output goes to HOME/logs/NAME.out."""
     logs = home / "logs"
     logs.mkdir(exist_ok=True)
-    with open(logs / f"{name}.out", "ab") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                                   start_new_session=True, env=environment)
-    return Started(name, process.pid, _began(process.pid))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    pid = os.posix_spawn(command[0], command, environment or os.environ, setsid=True, file_actions=[
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(logs / f"{name}.out"), flags, 0o644), (os.POSIX_SPAWN_DUP2, 1, 2)])
+    return Started(name, pid, _began(pid))
 
 
 def is_running(one: Started) -> bool:
@@ -109,7 +109,8 @@ def wait_until(ready: Callable[[], bool], one: Started, home: pathlib.Path, seco
     log = home / "logs" / f"{one.name}.out"
     while not ready():
         if not is_running(one):
-            said = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["it said nothing"]
+            lines = log.read_text(errors="replace").splitlines()
+            said = [line for line in lines if line.strip()] or ["it said nothing"]
             raise UsageError(f"{one.name} ended at once: {said[-1][:300]}; its log is {log}")
         if time.monotonic() > end:
             raise UsageError(f"{one.name}: {what} within {seconds:.0f} s; its log is {log}")

@@ -3,8 +3,8 @@
 Beam's own entry point is made for one TaskManager beside it: it listens on every interface, and it knows a worker by an
 id that every TaskManager counts from 1, so that one of them stops the worker of another.  Here a worker is known by
 the address of who asked for it, and lives as long as somebody listens there: the TaskManager closes that address
-when the job is done or given up, and the kernel does when the TaskManager is killed.  So no worker of a job that is over
-goes on fetching.
+when the job is done or given up, and the kernel does when the TaskManager is killed.  So no worker of a job that is
+over goes on fetching.
 """
 from __future__ import annotations
 
