@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
 SHARED ?= ../shared
+FLINK_HOME ?= .flink
 
-.PHONY: demo test test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers install system clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers install system clean
 
 install: $(VENV)/.installed
 
@@ -23,10 +24,20 @@ test: install           ## the tests that take minutes, without services, networ
 	$(BIN)/python -m pytest
 
 test-slow: install      ## the long ones: kill points, flickr8k, learning
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not flink"
 
 test-gpu: install       ## the ones that need a GPU
 	$(BIN)/python -m pytest -m gpu
+
+flink-demo: install     ## the dataset build on a Flink cluster of this machine (Java 17, Maven), compared with one process
+	$(BIN)/python -m deploy.demo --home $(FLINK_HOME)
+
+test-flink: install     ## the build on Flink at parallelism 2 with a TaskManager killed; skipped where there is no Java
+	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) $(BIN)/python -m pytest -m "flink and not slow" tests/deploy
+
+test-flink-full: install ## every parallelism, every kill, on 500 images
+	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) IMAGEBERT_FLINK_IMAGES=500 \
+	  $(BIN)/python -m pytest -m flink tests/deploy
 
 check: install          ## lint, types, import directions
 	$(BIN)/ruff check .

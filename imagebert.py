@@ -125,6 +125,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
              "--direct_running_mode", "multi_processing" if workers > 1 else "in_memory"]
     options = _beam_options(local, beam_arguments)
     chosen = options.view_as(StandardOptions).runner
+    _check_services(options)
 
     def run(name: str, build: Callable[[Any], None]) -> None:
         _check_services(options)

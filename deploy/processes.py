@@ -85,7 +85,7 @@ def stop(processes: tuple[Started, ...]) -> None:
         time.sleep(0.1)
     for one in running:
         _signal(one, signal.SIGKILL)               # the group outlives its leader where a worker is deaf
-    while any(is_running(one) for one in running):
+    while any(_members(one) for one in running):
         time.sleep(0.05)
 
 
@@ -94,13 +94,25 @@ def _signal(one: Started, number: int) -> None:
         os.killpg(one.pid, number)
 
 
+def _members(one: Started) -> list[str]:
+    """Returns the pids of a process group that still run."""
+    found = ((path.name, _stat(path.name)) for path in pathlib.Path("/proc").iterdir() if path.name.isdigit())
+    return [pid for pid, fields in found if fields and fields[2] == str(one.pid)]
+
+
 def _began(pid: int) -> str:
     """Returns when a process began, in the kernel's clock ticks; empty for one that is gone or a zombie."""
+    fields = _stat(str(pid))
+    return fields[19] if fields else ""
+
+
+def _stat(pid: str) -> list[str]:
+    """Returns the kernel's words on a process from its state on; none for one that is gone or a zombie."""
     try:
         fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+        return []
+    return [] if fields[0] in "ZX" else fields
 
 
 def wait_until(ready: Callable[[], bool], one: Started, home: pathlib.Path, seconds: float, what: str) -> None:

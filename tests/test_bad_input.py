@@ -160,6 +160,10 @@ USAGE = [
     ("a word for a count", ("judge", "--out", "{root}/empty", "--", "--direct_num_workers=x"),
      ("direct_num_workers", "'x'")),
     ("a word alone", ("judge", "--out", "{root}/empty", "--", "word"), ("'word'", "--runner=")),
+    ("no job server", ("crawl", *LOCAL, "--", "--runner=PortableRunner", "--job_endpoint=127.0.0.1:1"),
+     ("no job server answers", "127.0.0.1:1", "start it")),
+    ("no worker pool", ("crawl", *LOCAL, "--", "--runner=PortableRunner", "--environment_type=EXTERNAL",
+                        "--environment_config=127.0.0.1:1"), ("no worker pool answers", "127.0.0.1:1", "start it")),
     # stages without what they need
     ("judge without crawl", ("judge", "--out", "{root}/empty"), ("'crawl'", "imagebert crawl --out")),
     ("images without judge", ("images", "--out", "{root}/empty"), ("'judge'", "imagebert judge --out")),
