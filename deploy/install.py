@@ -8,6 +8,8 @@ every job, 200 MB and more than ten seconds; files below a folder of this name a
 """
 from __future__ import annotations
 
+import importlib.metadata
+import os
 import pathlib
 import re
 import shutil
@@ -118,6 +120,21 @@ def install_job_server(home: pathlib.Path, settings: Settings) -> pathlib.Path:
     return target
 
 
+def install_prism(home: pathlib.Path) -> pathlib.Path:
+    """Returns Beam's Prism of the version of Beam that is installed, built from its Go module."""
+    program = home / "prism"
+    if not program.exists():
+        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
+        if go is None:
+            raise UsageError("Prism is built with Go and there is no go on the PATH; install it")
+        version = importlib.metadata.version("apache-beam")
+        home.mkdir(parents=True, exist_ok=True)
+        _fetch(f"Prism {version} from the Go module registry",
+               [go, "install", f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{version}"],
+               os.environ | {"GOBIN": str(home.absolute())})
+    return program
+
+
 def _check_runner(names: list[str], settings: Settings) -> None:
     made_for = next((found[1] for name in names if (found := _RUNNER.fullmatch(name))), None)
     if made_for != settings.flink_minor:
@@ -126,9 +143,9 @@ def _check_runner(names: list[str], settings: Settings) -> None:
                          f"a beam-runners-flink-{settings.flink_minor}-job-server jar, or FLINK_VERSION")
 
 
-def _fetch(what: str, command: list[str]) -> None:
+def _fetch(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, env=environment)
     except subprocess.TimeoutExpired:
         raise UsageError(f"no answer within {_TIMEOUT_S} s while fetching {what}") from None
     if done.returncode:

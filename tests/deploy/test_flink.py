@@ -10,7 +10,7 @@ import pytest
 from crawl.errors import UsageError
 from deploy.builds import asked_again, build, building, committed_urls, dataset_command, facts_of, requests_seen, run
 from deploy.cluster import Cluster
-from deploy.install import check_java
+from deploy.install import check_java, install_prism
 from deploy.settings import read_settings
 
 pytestmark = pytest.mark.flink
@@ -83,6 +83,22 @@ def test_a_cluster_without_free_slots_is_one_line(cluster):
 @pytest.mark.parametrize("parallelism", [1, 2, 4])
 def test_every_parallelism(cluster, reference, tmp_path, parallelism):
     build(tmp_path, IMAGES, ["--", *cluster.options(parallelism)])
+    assert facts_of(tmp_path / "out").differences(reference) == []
+
+
+@pytest.mark.slow
+def test_prism(reference, tmp_path):
+    try:
+        program = install_prism(pathlib.Path(HOME) if HOME else tmp_path)
+    except UsageError as error:
+        pytest.skip(str(error))
+    build(tmp_path / "prism", IMAGES, ["--", "--runner=PrismRunner", f"--prism_location={program}"])
+    assert facts_of(tmp_path / "prism" / "out").differences(reference) == []
+
+
+@pytest.mark.slow
+def test_two_workers_of_the_local_runner(reference, tmp_path):
+    build(tmp_path, IMAGES, ["--workers", "2"])
     assert facts_of(tmp_path / "out").differences(reference) == []
 
 
