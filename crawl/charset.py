@@ -156,6 +156,15 @@ def detect(body: bytes) -> str:
     return name
 
 
+def load_all() -> None:
+    """Loads every codec and the detector now, for a process that may open no file later."""
+    for name in _LABELS:
+        codecs.lookup(_CODECS.get(name, name))
+    for codec in ("cp1252", *_DETECTABLE):
+        codecs.lookup(codec)
+    detect("Schöne Grüße aus dem Süden, wünscht Jürgen".encode("cp1252"))
+
+
 def _is_utf8(body: bytes) -> bool:
     try:
         codecs.getincrementaldecoder("utf-8")().decode(body)      # a cut last character is not an error

@@ -10,17 +10,14 @@ import apache_beam as beam
 
 from crawl import progress, storage
 from crawl.fetch_shard import fetch_shard, image_of
-from crawl.frontier import (
-    FrontierRules,
-    image_row,
-)
+from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
 from crawl.known_images import may_carry, only_answer
-from crawl.parse import parse_page
+from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
-from crawl.sitemaps import SitemapRules, links_of, named_by
+from crawl.sitemaps import SitemapRules, named_by
 from crawl.stages import record_as, recorded_epoch
 from crawl.table_run import TableConfig, read_table_of
 from crawl.tables import FileEntry, read_matching, read_table
@@ -116,25 +113,38 @@ class ParseParts(beam.PTransform):
     sitemaps: SitemapRules
 
     def expand(self, parts: Any) -> Any:
-        found = parts | "Parse" >> beam.FlatMap(self._parse).with_outputs("links", "candidates", main="pages")
+        settings = ParseSettings(tuple(sorted(self.policy.tokens)), self.limits, self.sitemaps)
+        work = _ParseFn(self.out, self.directory, self.policy.page_decoded_bytes, settings)
+        found = parts | "Parse" >> beam.ParDo(work).with_outputs("links", "candidates", main="pages")
         return found["pages"], found["links"], found["candidates"]
 
-    def _parse(self, part: Part) -> Iterator[Any]:
-        for log in read_table(storage.join(self.directory, part.log.name), FetchLog):
-            if log.outcome != "ok":
-                continue
-            answer = read_response(storage.join(self.out, log.part), log.offset, log.length,
-                                   self.policy.page_decoded_bytes)
-            if log.kind == "sitemap":
-                for link in links_of(log, answer.body, self.sitemaps):
-                    yield beam.pvalue.TaggedOutput("links", link)
-                continue
-            found = parse_page(log, answer.body, self.policy.tokens, self.limits)
-            yield found.page
-            for link in found.links:
+
+class _ParseFn(beam.DoFn):
+    """Holds a sandbox as long as Beam holds it."""
+
+    def __init__(self, out: str, directory: str, most_bytes: int, settings: ParseSettings) -> None:
+        self._out, self._directory, self._most_bytes, self._settings = out, directory, most_bytes, settings
+
+    def setup(self) -> None:
+        self._box = page_sandbox(self._settings)
+
+    def teardown(self) -> None:
+        self._box.close()
+
+    def process(self, part: Part) -> Iterator[Any]:
+        for found in parsed_pages(self._box, self._stored(part)):
+            if not isinstance(found, tuple):
+                yield found.page
+                for candidate in found.candidates:
+                    yield beam.pvalue.TaggedOutput("candidates", candidate)
+            for link in found if isinstance(found, tuple) else found.links:
                 yield beam.pvalue.TaggedOutput("links", link)
-            for candidate in found.candidates:
-                yield beam.pvalue.TaggedOutput("candidates", candidate)
+
+    def _stored(self, part: Part) -> Iterator[tuple[FetchLog, bytes]]:
+        for log in read_table(storage.join(self._directory, part.log.name), FetchLog):
+            if log.outcome == "ok":
+                yield log, read_response(storage.join(self._out, log.part), log.offset, log.length,
+                                         self._most_bytes).body
 
 
 @dataclasses.dataclass

@@ -26,10 +26,7 @@ class Found:
 
 def parse_page(log: FetchLog, body: bytes, tokens: frozenset[str], limits: ParseLimits) -> Found:
     """Returns what a page gives; `tokens` are the lower-case agent names whose refusals bind us."""
-    nothing = Page(
-        url_key=log.url_key, url=log.url, final_url=log.final_url, outcome="parse_failed", title="", description="",
-        charset="", html_lang="", text_sample="", signals=log.signals, permission=log.permission, num_images=0,
-        num_links=0, warc_record_id=log.warc_record_id, payload_sha256=log.sha256, fetched_at=log.fetched_at)
+    nothing = failed(log, "parse_failed")
     try:
         parsed = parse(body, log.content_type, log.final_url or log.url, limits)
     except ParseFailure:
@@ -46,6 +43,14 @@ def parse_page(log: FetchLog, body: bytes, tokens: frozenset[str], limits: Parse
         return Found(refused, links)
     candidates = tuple(find_candidates(parsed, page, limits))
     return Found(dataclasses.replace(page, num_images=len(candidates)), links, candidates)
+
+
+def failed(log: FetchLog, outcome: str) -> Page:
+    """Returns the row of a page that could not be read."""
+    return Page(
+        url_key=log.url_key, url=log.url, final_url=log.final_url, outcome=outcome, title="", description="",
+        charset="", html_lang="", text_sample="", signals=log.signals, permission=log.permission, num_images=0,
+        num_links=0, warc_record_id=log.warc_record_id, payload_sha256=log.sha256, fetched_at=log.fetched_at)
 
 
 def _links(parsed: ParsedPage, log: FetchLog, page: Page) -> tuple[Link, ...]:

@@ -113,7 +113,7 @@ class Page:
     url_key: str
     url: str
     final_url: str
-    outcome: str                   # parsed, or why not: parse_failed, not_html, optout_meta
+    outcome: str                   # parsed, or why not: parse_failed, parse_crashed, parse_timeout, optout_meta, ...
     title: str
     description: str               # meta description or og:description
     charset: str                   # label used to decode

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -23,8 +22,8 @@ from filter.cases import (
     unarrived_pairs,
     unarrived_reason,
 )
-from filter.facts import image_facts, no_facts
 from filter.filter_config import FilterConfig
+from filter.image_work import image_sandbox, measured_images
 from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
 from filter.reading import read_images
 from filter.records import Best, ImageFacts, ImageOutcome, Judged
@@ -75,7 +74,7 @@ class MeasureImages(beam.PTransform):
                 | "Parts" >> beam.GroupByKey()
                 | "Chunks" >> beam.FlatMapTuple(_chunks)
                 | "Spread" >> beam.Reshuffle()
-                | "Decode" >> beam.FlatMap(_measure, self.out, self.max_pixels))
+                | "Decode" >> beam.ParDo(_MeasureFn(self.out, self.max_pixels)))
 
 
 def _first_copy(rows: Iterable[Image]) -> Image:
@@ -88,11 +87,22 @@ def _chunks(part: str, rows: Iterable[Image]) -> Iterator[list[Image]]:
         yield ordered[start:start + _CHUNK]
 
 
-def _measure(chunk: list[Image], out: str, max_pixels: int) -> Iterator[ImageFacts]:
-    for row, data in read_images(storage.join(out, chunk[0].part), chunk):
-        progress.add("images decoded", 1)
-        intact = hashlib.sha256(data).hexdigest() == row.sha256
-        yield image_facts(row, data, max_pixels) if intact else no_facts(row, "bytes_differ")
+class _MeasureFn(beam.DoFn):
+    """Holds a sandbox as long as Beam holds it."""
+
+    def __init__(self, out: str, max_pixels: int) -> None:
+        self._out, self._max_pixels = out, max_pixels
+
+    def setup(self) -> None:
+        self._box = image_sandbox(self._max_pixels)
+
+    def teardown(self) -> None:
+        self._box.close()
+
+    def process(self, chunk: list[Image]) -> Iterator[ImageFacts]:
+        for facts in measured_images(self._box, read_images(storage.join(self._out, chunk[0].part), chunk)):
+            progress.add("images decoded", 1)
+            yield facts
 
 
 @dataclasses.dataclass

@@ -77,8 +77,12 @@ def boxes_of(config: PatchesConfig) -> np.ndarray:
 
 
 def extract(image: Image.Image, codebook: np.ndarray, config: PatchesConfig) -> Regions:
-    """Returns the regions of an upright RGB image; all as confident as can be, in reading order."""
-    cells = cells_of(image, config)
+    """Returns the regions of an upright RGB image."""
+    return regions_of(cells_of(image, config), codebook, config)
+
+
+def regions_of(cells: np.ndarray, codebook: np.ndarray, config: PatchesConfig) -> Regions:
+    """Returns the regions that cells make; all as confident as can be, in reading order."""
     return Regions(feat=cells, box=boxes_of(config), cls=nearest(cells, codebook).astype(np.int16),
                    conf=np.ones(len(cells), np.float16), scale=np.full(len(cells), 1 / 255, np.float16))
 

@@ -18,12 +18,14 @@ import numpy as np
 
 from crawl import progress, stages, storage
 from crawl.config import as_dict, digest
+from crawl.sandbox_client import Sandbox
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
 from crawl.tables import FileEntry, read_table
 from filter.records import Best
 from shards import patches
 from shards.addresses import Address, read_addresses
 from shards.files import PartFile, encode_entry, read_entry
+from shards.image_work import cell_sandbox
 from shards.patches import PatchesConfig
 from shards.records import EXTRACTED, RegionAddress
 from shards.regions import pack
@@ -116,10 +118,11 @@ def write_cells(out: str, directory: str, number: int, sources: Sequence[CellSou
     if storage.exists(path):
         return
     found: dict[int, np.ndarray] = {}
-    for place, data in read_addresses(out, [source.address for source in sources]):
-        image = patches.decode_for(data, config)
-        if image.pixels is not None:
-            found[place] = patches.cells_of(image.pixels, config)[patches.chosen_cells(sources[place].key, config)]
+    read = read_addresses(out, [source.address for source in sources])
+    with cell_sandbox(config) as box:
+        for place, answer in box.map((place, None, data) for place, data in read):
+            if isinstance(answer.result, np.ndarray):
+                found[place] = answer.result[patches.chosen_cells(sources[place].key, config)]
     empty = np.zeros((0, config.feature_dim), np.uint8)
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate([empty, *(found[place] for place in sorted(found))]), allow_pickle=False)
@@ -148,10 +151,10 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
         return
     centroids = patches.unpack_codebook(storage.read_bytes(codebook_path))
     rows: list[RegionAddress] = []
-    with PartFile(directory) as part:
+    with PartFile(directory) as part, cell_sandbox(config) as box:
         source = read_table(best_path, Best)
         while window := list(itertools.islice(source, _WINDOW)):
-            for best, packed in zip(window, _packed(out, window, config, centroids), strict=True):
+            for best, packed in zip(window, _packed(out, window, config, centroids, box), strict=True):
                 if isinstance(packed, str):
                     rows.append(RegionAddress(best.key, packed, "", 0, 0, "", 0))
                 else:
@@ -166,16 +169,19 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
                  [dataclasses.replace(row, part=name) if row.outcome == EXTRACTED else row for row in rows])
 
 
-def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray) -> Iterator[bytes | str]:
+def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray,
+            box: Sandbox[np.ndarray | str]) -> Iterator[bytes | str]:
     """Yields the packed regions of each row, or why its image cannot be stored or decoded."""
     found: dict[int, bytes | str] = {place: "unsupported_format" for place, best in enumerate(window)
                                      if best.format not in EXTENSIONS}
     addresses = [Address(best.part, best.offset, best.length, best.image_sha256) for best in window]
-    for place, data in read_addresses(out, addresses):
-        if place in found:
-            continue
-        image = patches.decode_for(data, config)
-        found[place] = (image.reason if image.pixels is None
-                        else pack(patches.extract(image.pixels, centroids, config)))
+    wanted = ((place, None, data) for place, data in read_addresses(out, addresses) if place not in found)
+    for place, answer in box.map(wanted):
+        if answer.result is None:
+            found[place] = f"decode_{answer.reason}"
+        elif isinstance(answer.result, str):
+            found[place] = answer.result
+        else:
+            found[place] = pack(patches.regions_of(answer.result, centroids, config))
     for place in range(len(window)):
         yield found[place]

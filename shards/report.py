@@ -16,7 +16,7 @@ from crawl.errors import UsageError
 from crawl.stages import Manifest, current, current_manifest
 from shards.census import HashSample, Sites, Tally, rows
 from shards.page import PASSED, page
-from shards.thumbnails import addresses_of, thumbnail
+from shards.thumbnails import addresses_of, thumbnails
 
 REPORT = "report.html"
 STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "codebook", "regions", "shards")
@@ -147,9 +147,10 @@ def _rejected_pairs(manifests: dict[str, Manifest]) -> list[Gallery]:
     shown = [row for gallery in galleries for row in gallery.shown]
     wanted = {row["image_sha256"] for row in shown if row["image_sha256"]}
     known = addresses_of(manifests["features"], wanted) if wanted and "features" in manifests else {}
-    for row in shown:
-        address = known.get(row["image_sha256"])
-        row["thumbnail"] = thumbnail(manifests["filter"].out, address) if address else b""
+    addresses = [known.get(row["image_sha256"]) for row in shown]
+    pictures = thumbnails(manifests["filter"].out, addresses) if shown else ()
+    for row, picture in zip(shown, pictures, strict=True):
+        row["thumbnail"] = picture
     return galleries
 
 
@@ -189,8 +190,8 @@ def _kept(manifests: dict[str, Manifest], sites: Sites,
         when = row["image_fetched_at"]
         first, last = min(first or when, when), max(last, when)
     shown = sheet.kept()
-    for row in shown:
-        row["thumbnail"] = thumbnail(manifests["filter"].out, row)
+    for row, picture in zip(shown, thumbnails(manifests["filter"].out, shown) if shown else (), strict=True):
+        row["thumbnail"] = picture
     step = _SCORE_UNIT // _SCORE_STEPS
     histograms = [
         Histogram("Caption length", f"words; {_spread(words)}", _binned(words, _WORD_EDGES)),

@@ -114,7 +114,7 @@ def _how(found: Search) -> str:
 
 def _page(found: Search, args: argparse.Namespace, checkpoint: Checkpoint, gallery: Gallery) -> str:
     from shards.page import search_page
-    from shards.thumbnails import small_picture
+    from shards.picture import small_picture
     how = _how(found).rpartition(";")[0] + "."      # no clock on a page: equal searches give equal bytes
     return search_page(query=found.query, how=how, data=args.data, checkpoint=checkpoint.folder,
                        weights=checkpoint.weights_digest, notes=found.notes,

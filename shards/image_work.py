@@ -1,0 +1,61 @@
+"""Images decoded in the sandbox for the shards: the cells of a picture, and small pictures for the report."""
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from crawl.config import as_dict
+from crawl.sandbox_client import Sandbox
+from filter.image_work import LIMITS, typical_images
+from shards import patches
+from shards.patches import PatchesConfig
+from shards.picture import small_picture
+
+_REASON = re.compile(r"[a-z_]{1,40}")
+_MAX_THUMBNAIL = 1 << 20           # bytes
+
+
+def cell_sandbox(config: PatchesConfig) -> Sandbox[np.ndarray | str]:
+    """Returns a sandbox that answers an image with its cells, u8 (grid * grid, D), or why there are none."""
+    def read(value: Any, body: bytes) -> np.ndarray | str:
+        if value != "":
+            if type(value) is not str or not _REASON.fullmatch(value):
+                raise ValueError("a reason that is none")
+            return value
+        return np.frombuffer(body, np.uint8).reshape(config.num_regions, config.feature_dim)
+    return Sandbox("shards.image_work:open_cells", read, as_dict(config), LIMITS)
+
+
+def open_cells(settings: Any) -> Any:
+    """Returns the work of a sandbox: the cells of one image."""
+    config = PatchesConfig(**settings)
+    _load_decoders()
+
+    def work(header: Any, data: bytes) -> tuple[Any, bytes]:
+        image = patches.decode_for(data, config)
+        if image.pixels is None:
+            return image.reason, b""
+        return "", patches.cells_of(image.pixels, config).tobytes()
+    return work
+
+
+def thumbnail_sandbox() -> Sandbox[bytes]:
+    """Returns a sandbox that answers an image with a small WebP, empty for what is no image."""
+    def read(value: Any, body: bytes) -> bytes:
+        if len(body) > _MAX_THUMBNAIL:
+            raise ValueError("no small picture")
+        return body
+    return Sandbox("shards.image_work:open_thumbnails", read, None, LIMITS)
+
+
+def open_thumbnails(settings: Any) -> Any:
+    """Returns the work of a sandbox: one small picture."""
+    _load_decoders()
+    return lambda header, data: (None, small_picture(data))
+
+
+def _load_decoders() -> None:
+    for data in typical_images():
+        small_picture(data)
