@@ -6,7 +6,7 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers install system clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction install system clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +54,9 @@ bench-yardstick: install ## precision and recall against the synthetic web's tru
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill
+
+bench-extraction: install ## megabytes of HTML a core-second, from stored pages to candidates
+	$(BIN)/python -m benchmarks.extraction --shared $(SHARED)
 
 bench-strangers: install ## programs of others read our shards (needs a package index; OUT: a finished dataset)
 	$(BIN)/python -m benchmarks.strangers --shards $(OUT)

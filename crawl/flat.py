@@ -27,10 +27,13 @@ def flat(record: Any, leave_out: frozenset[str] = frozenset()) -> list[Any]:
 
 def unflat(record_type: type[R], values: Any, **left_out: Any) -> R:
     """Returns the record of `flat` values and of the fields that were left out; raises ValueError for other values."""
-    fields = [pair for pair in _builders(typing.cast(Any, record_type)) if pair[0] not in left_out]
-    if not isinstance(values, list) or len(values) != len(fields):
+    names, types, nested = _plan(typing.cast(Any, record_type), tuple(left_out))
+    if type(values) is not list or [type(value) for value in values] != types:
         raise ValueError(f"no {record_type.__name__}")
-    return record_type(**{name: build(value) for (name, build), value in zip(fields, values, strict=True)}, **left_out)
+    named = dict(zip(names, values, strict=True))
+    for name, build in nested:
+        named[name] = build(named[name])
+    return record_type(**named, **left_out)
 
 
 @functools.cache
@@ -48,27 +51,27 @@ def _flattener(hint: Any) -> Convert | None:
 
 
 @functools.cache
-def _builders(record_type: Any) -> list[tuple[str, Convert]]:
-    return [(name, _builder(hint)) for name, hint in _hints(record_type)]
+def _plan(record_type: Any, left_out: tuple[str, ...]) -> tuple[list[str], list[type], list[tuple[str, Convert]]]:
+    """Returns the names and JSON types of the fields that are given, and how the lists among them are built."""
+    fields = [(name, hint) for name, hint in _hints(record_type) if name not in left_out]
+    types = [hint if hint in (str, int, float, bool) else list for _, hint in fields]
+    return [name for name, _ in fields], types, [
+        (name, _builder(hint)) for (name, hint), kind in zip(fields, types, strict=True) if kind is list]
 
 
 def _builder(hint: Any) -> Convert:
     if dataclasses.is_dataclass(hint):
         return functools.partial(unflat, typing.cast(type, hint))
-    if typing.get_origin(hint) is tuple:
-        inner = _builder(typing.get_args(hint)[0])
+    inner = typing.get_args(hint)[0]           # of tuple[..., ...]: records have nothing else
+    if inner not in (str, int, float, bool):
+        build = _builder(inner)
+        return lambda values: tuple([build(value) for value in values])
 
-        def build(values: Any) -> tuple[Any, ...]:
-            if type(values) is not list:
-                raise ValueError(f"{type(values).__name__} where a list belongs")
-            return tuple([inner(value) for value in values])
-        return build
-
-    def check(value: Any) -> Any:
-        if type(value) is not hint:
-            raise ValueError(f"{type(value).__name__} where {hint.__name__} belongs")
-        return value
-    return check
+    def checked(values: list[Any]) -> tuple[Any, ...]:
+        if any(type(value) is not inner for value in values):
+            raise ValueError(f"another thing than {inner.__name__} in a list")
+        return tuple(values)
+    return checked
 
 
 def _hints(record_type: Any) -> list[tuple[str, Any]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from selectolax.lexbor import LexborHTMLParser
 
@@ -40,7 +40,6 @@ _INVISIBLE = _words("script style template noscript head title textarea select o
                        "object video audio canvas noembed noframes")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 BLOCK = "\x1e"                     # between the blocks of a page's text; white space to everything that folds
-_SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
 # Void elements, and those whose end tag may be left out (HTML, 13.1.2.4): they do not pile up.
@@ -65,9 +64,8 @@ class ParseLimits:
     max_candidates: int = 2_000    # image candidates of one page
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Element:
-    """One element of the flat document; offsets are into `Document.text`."""
+class Element(NamedTuple):
+    """One element of the flat document; offsets are into `Document.text`.  A page has thousands: a tuple is quick."""
 
     tag: str
     attributes: dict[str, str]
@@ -92,8 +90,7 @@ class Document:
         return fold(self.text[start:min(self.ends[index], start + _ELEMENT_TEXT)])
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class PageLink:
+class PageLink(NamedTuple):
     """A link to what may be a page."""
 
     url: str
@@ -121,7 +118,7 @@ def fold(text: str) -> str:
     >>> fold(" a\\n\\tb ")
     'a b'
     """
-    return _SPACE.sub(" ", text).strip()
+    return " ".join(text.split())
 
 
 def fold_blocks(text: str) -> str:
@@ -146,7 +143,13 @@ def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> Pars
         document=document, base=base, charset=encoding, title=_title(document), html_lang=_language(document),
         metas=metas,
         description=fold(named.get("description") or named.get("og:description") or "")[:MAX_META_VALUE],
-        links=_links(document, base, url), text_sample=fold(document.text[:32 * TEXT_SAMPLE])[:TEXT_SAMPLE])
+        links=_links(document, base, url), text_sample=_sample(document.text))
+
+
+def _sample(text: str) -> str:
+    """Returns the first characters of a text, folded; little more than those is looked at."""
+    folded = fold(text[:2 * TEXT_SAMPLE])
+    return (folded if len(folded) > TEXT_SAMPLE else fold(text[:32 * TEXT_SAMPLE]))[:TEXT_SAMPLE]
 
 
 def _tree(text: str) -> LexborHTMLParser:
@@ -191,20 +194,22 @@ def flatten(root: Any, limits: ParseLimits) -> Document:
     ends: list[int] = []
     pieces: list[str] = []
     raw_texts: dict[int, str] = {}
-    length = nodes = 0
-    # (node, parent index, depth, visible, in noscript), or (None, index of the element to close, ...)
-    stack: list[tuple[Any, int, int, bool, bool]] = [(root, -1, 0, True, False)]
-    while stack:
-        node, parent, depth, visible, noscript = stack.pop()
-        if node is None:
-            last[parent], ends[parent] = len(elements), length
-            if elements[parent].tag not in _INLINE:
+    length = nodes = depth = 0
+    parent, visible, noscript = -1, True, False
+    node = root
+    # What is open: (node, its index, and parent, visible, noscript as they are beside it)
+    opened: list[tuple[Any, int, int, bool, bool]] = []
+    while True:
+        while node is None or not depth and nodes:         # the last sibling is done, or the root is
+            if not opened:
+                return Document(elements, last, ends, "".join(pieces), raw_texts)
+            node, index, parent, visible, noscript = opened.pop()
+            depth -= 1
+            last[index], ends[index] = len(elements), length
+            if elements[index].tag not in _INLINE:
                 pieces.append(BLOCK)
                 length += 1
-            continue
-        following = node.next
-        if following is not None and depth:
-            stack.append((following, parent, depth, visible, noscript))
+            node = node.next if depth else None
         nodes += 1
         if nodes > limits.max_nodes:
             raise ParseFailure(f"more than {limits.max_nodes} nodes")
@@ -213,30 +218,33 @@ def flatten(root: Any, limits: ParseLimits) -> Document:
                 piece = node.text_content or ""
                 pieces.append(piece)
                 length += len(piece)
-            continue
-        if not node.is_element_node or depth > MAX_DEPTH:
-            continue
-        tag = node.tag or ""
-        attributes = {name: value or "" for name, value in node.attributes.items()}
-        index = len(elements)
-        if tag not in _INLINE:
-            pieces.append(BLOCK)
-            length += 1
-        elements.append(Element(tag, attributes, parent, length, noscript))
-        last.append(index + 1)
-        ends.append(length)
-        if tag == "title" or (tag == "script" and "ld+json" in attributes.get("type", "").lower()):
-            raw_texts[index] = node.text(deep=True) or ""
-        child = node.first_child
-        if child is not None:
-            shown = visible and tag not in _INVISIBLE and not _is_hidden(attributes)
-            stack.append((None, index, depth, visible, noscript))
-            stack.append((child, index, depth + 1, shown, noscript or tag == "noscript"))
-    return Document(elements, last, ends, "".join(pieces), raw_texts)
+        elif node.is_element_node and depth <= MAX_DEPTH:
+            tag = node.tag or ""
+            attributes = node.attributes
+            if None in attributes.values():
+                attributes = {name: value or "" for name, value in attributes.items()}
+            index = len(elements)
+            if tag not in _INLINE:
+                pieces.append(BLOCK)
+                length += 1
+            elements.append(Element(tag, attributes, parent, length, noscript))
+            last.append(index + 1)
+            ends.append(length)
+            if tag == "title" or (tag == "script" and "ld+json" in attributes.get("type", "").lower()):
+                raw_texts[index] = node.text(deep=True) or ""
+            child = node.first_child
+            if child is not None:
+                opened.append((node, index, parent, visible, noscript))
+                parent, node = index, child
+                depth += 1
+                visible = visible and tag not in _INVISIBLE and not _is_hidden(attributes)
+                noscript = noscript or tag == "noscript"
+                continue
+        node = node.next
 
 
 def _is_hidden(attributes: dict[str, str]) -> bool:
-    return "hidden" in attributes or bool(_HIDDEN_STYLE.search(attributes.get("style", "")))
+    return "hidden" in attributes or "style" in attributes and bool(_HIDDEN_STYLE.search(attributes["style"]))
 
 
 def _metas(document: Document) -> tuple[tuple[str, str], ...]:

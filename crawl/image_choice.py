@@ -95,15 +95,18 @@ def _options(image: Element, sources: Sequence[Element], base: str, repeated: fr
         for name in ("srcset", *LAZY_SRCSET):
             yield from _of_srcset(source.attributes.get(name, ""), "picture.source", base, readable, image, repeated)
     for name in ("srcset", *LAZY_SRCSET):
-        yield from _of_srcset(image.attributes.get(name, ""), f"img.{name}", base, True, image, repeated)
+        if name in image.attributes:
+            yield from _of_srcset(image.attributes[name], f"img.{name}", base, True, image, repeated)
     own = _resolved(image.attributes.get("src", ""), base)
     kept_place = own is None or is_placeholder(own, image, repeated)
     for name in LAZY:
-        yield from _of_attribute(image, name, base, True)
+        if name in image.attributes:
+            yield from _of_attribute(image, name, base, True)
     if own is not None:
         yield _Option(own, "img.src", None, False, _readable(own), kept_place)
     for name in _PERHAPS:
-        yield from _of_attribute(image, name, base, False)
+        if name in image.attributes:
+            yield from _of_attribute(image, name, base, False)
     if kept_place:
         for name, value in image.attributes.items():
             if name.startswith("data-") and name not in LAZY and name not in _PERHAPS and is_image_name(value):
@@ -120,7 +123,7 @@ def _of_srcset(value: str, found_in: str, base: str, readable: bool, image: Elem
 
 
 def _of_attribute(image: Element, name: str, base: str, lazy: bool) -> Iterator[_Option]:
-    value = image.attributes.get(name, "")
+    value = image.attributes[name]
     url = _resolved(value, base)
     # `data-lazy="true"` and the like are switches, not addresses.
     if url is not None and ("/" in value or is_image_name(value)):

@@ -33,7 +33,8 @@ class Surroundings:
         elements = document.elements
         self._headings = [index for index, element in enumerate(elements) if element.tag in _HEADINGS]
         self._captions = [index for index, element in enumerate(elements)
-                          if element.tag == "figcaption" or _has_caption_class(element.attributes.get("class", ""))]
+                          if element.tag == "figcaption"
+                          or "class" in element.attributes and _has_caption_class(element.attributes["class"])]
         self._blocks = {index: self._block(index) for index in self._images}
 
     def ancestors(self, index: int) -> Iterator[int]:

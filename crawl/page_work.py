@@ -12,8 +12,8 @@ from typing import Any
 from crawl import charset, urls
 from crawl.config import as_dict
 from crawl.flat import flat, unflat
-from crawl.html import ParseLimits, parse
-from crawl.parse import Found, failed, parse_page
+from crawl.html import PageLink, ParseLimits, parse
+from crawl.parse import Found, failed, links_of_page, read_page
 from crawl.records import Candidate, FetchLog, Link, Page
 from crawl.sandbox_client import Sandbox, SandboxLimits
 from crawl.sitemaps import SitemapRules, links_of
@@ -45,6 +45,15 @@ class ParseSettings:
     sitemaps: SitemapRules
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Said:
+    """What the sandbox says of a page."""
+
+    page: Page
+    links: list[PageLink]
+    candidates: tuple[Candidate, ...]
+
+
 def open_work(settings: Any) -> Any:
     """Returns the work of a sandbox: parse one page or one sitemap."""
     limits, sitemaps = ParseLimits(**settings["limits"]), SitemapRules(**settings["sitemaps"])
@@ -57,18 +66,18 @@ def open_work(settings: Any) -> Any:
         log = unflat(FetchLog, header)
         if log.kind == "sitemap":
             return [None, [flat(link, _SOURCE) for link in links_of(log, body, sitemaps)], []], b""
-        found = parse_page(log, body, tokens, limits)
-        return [flat(found.page), [flat(link, _SOURCE) for link in found.links],
-                [flat(one, _SHARED) for one in found.candidates]], b""
+        page, links, candidates = read_page(log, body, tokens, limits)
+        return [flat(page), links, [flat(one, _SHARED) for one in candidates]], b""
     return work
 
 
-def page_sandbox(settings: ParseSettings, limits: SandboxLimits | None = None) -> Sandbox[FoundOrLinks]:
+def page_sandbox(settings: ParseSettings, limits: SandboxLimits | None = None) -> Sandbox[_Said | tuple[Link, ...]]:
     """Returns a sandbox for `parsed_pages`, to be closed by whoever holds it."""
     return Sandbox("crawl.page_work:open_work", _read, as_dict(settings), limits or SandboxLimits())
 
 
-def parsed_pages(box: Sandbox[FoundOrLinks], stored: Iterable[tuple[FetchLog, bytes]]) -> Iterator[FoundOrLinks]:
+def parsed_pages(box: Sandbox[_Said | tuple[Link, ...]],
+                 stored: Iterable[tuple[FetchLog, bytes]]) -> Iterator[FoundOrLinks]:
     """Yields for each stored page what it gives, for each sitemap its links, in order.
 
     A body that kills its sandbox, hangs or swells in it gives a page with an outcome that says so: parse_crashed,
@@ -82,21 +91,26 @@ def parsed_pages(box: Sandbox[FoundOrLinks], stored: Iterable[tuple[FetchLog, by
         elif isinstance(found, tuple):
             yield tuple(dataclasses.replace(link, src_key=log.url_key) for link in found)
         else:
-            yield found
+            yield Found(found.page, links_of_page(log, found.links), found.candidates)
 
 
-def _read(value: Any, body: bytes) -> FoundOrLinks:
+def _read(value: Any, body: bytes) -> _Said | tuple[Link, ...]:
     """Returns what the child said, checked; raises ValueError for what `open_work` would not say."""
     page, links, candidates = value
     if page is None:
         return tuple(unflat(Link, link, src_key="") for link in links)
     page = unflat(Page, page)
     shared = {name: getattr(page, of_page) for name, of_page in _OF_PAGE.items()}
-    return Found(page, tuple(unflat(Link, link, src_key=page.url_key) for link in links),
-                 tuple(unflat(Candidate, one, **shared) for one in candidates))
+    return _Said(page, [_link(*link) for link in links], tuple(unflat(Candidate, one, **shared) for one in candidates))
 
 
-def _is_of(found: FoundOrLinks, log: FetchLog) -> bool:
+def _link(url: Any, nofollow: Any) -> PageLink:
+    if type(url) is not str or type(nofollow) is not bool:
+        raise ValueError("no link")
+    return PageLink(url, nofollow)
+
+
+def _is_of(found: _Said | tuple[Link, ...], log: FetchLog) -> bool:
     if isinstance(found, tuple):
         return log.kind == "sitemap"
     return log.kind != "sitemap" and all(getattr(found.page, name) == getattr(log, of_log)

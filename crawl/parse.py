@@ -5,10 +5,11 @@ A page that breaks the parser or its limits, or that asks in a meta element not 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from crawl import consent, urls
 from crawl.candidates import find_candidates
-from crawl.html import ParsedPage, ParseFailure, ParseLimits, parse
+from crawl.html import PageLink, ParseFailure, ParseLimits, parse
 from crawl.records import DENY, Candidate, FetchLog, Link, Page
 
 # Directives of robots meta and X-Robots-Tag after which no link of the page is followed.
@@ -26,23 +27,36 @@ class Found:
 
 def parse_page(log: FetchLog, body: bytes, tokens: frozenset[str], limits: ParseLimits) -> Found:
     """Returns what a page gives; `tokens` are the lower-case agent names whose refusals bind us."""
+    page, links, candidates = read_page(log, body, tokens, limits)
+    return Found(page, links_of_page(log, links), candidates)
+
+
+def read_page(log: FetchLog, body: bytes, tokens: frozenset[str],
+              limits: ParseLimits) -> tuple[Page, tuple[PageLink, ...], tuple[Candidate, ...]]:
+    """Returns what a page gives, its links as they stand on it."""
     nothing = failed(log, "parse_failed")
     try:
         parsed = parse(body, log.content_type, log.final_url or log.url, limits)
     except ParseFailure:
-        return Found(nothing)
+        return nothing, (), ()
     signals = log.signals + consent.from_meta(parsed.metas, tokens)
     page = dataclasses.replace(
         nothing, outcome="parsed", title=parsed.title, description=parsed.description, charset=parsed.charset,
         html_lang=parsed.html_lang, text_sample=parsed.text_sample, signals=signals,
         permission=consent.verdict(signals), num_links=len(parsed.links))
-    links = _links(parsed, log, page)
+    links = _followable(parsed.links, page)
     if page.permission == DENY:
         # Its words and pictures are not ours; where its links lead is nothing that it asked to keep.
         refused = dataclasses.replace(page, outcome="optout_meta", title="", description="", text_sample="")
-        return Found(refused, links)
+        return refused, links, ()
     candidates = tuple(find_candidates(parsed, page, limits))
-    return Found(dataclasses.replace(page, num_images=len(candidates)), links, candidates)
+    return dataclasses.replace(page, num_images=len(candidates)), links, candidates
+
+
+def links_of_page(log: FetchLog, links: Iterable[PageLink]) -> tuple[Link, ...]:
+    """Returns the rows that the links of a page are."""
+    return tuple(Link(src_key=log.url_key, dst_key=urls.url_key(link.url), dst_url=link.url, depth=log.depth + 1,
+                      nofollow=link.nofollow) for link in links)
 
 
 def failed(log: FetchLog, outcome: str) -> Page:
@@ -53,8 +67,9 @@ def failed(log: FetchLog, outcome: str) -> Page:
         num_links=0, warc_record_id=log.warc_record_id, payload_sha256=log.sha256, fetched_at=log.fetched_at)
 
 
-def _links(parsed: ParsedPage, log: FetchLog, page: Page) -> tuple[Link, ...]:
-    closed = any(_NO_LINKS & set(signal.raw.lower().replace(",", " ").split())
-                 for signal in page.signals if signal.name in ("meta_robots", "x_robots_tag"))
-    return tuple(Link(src_key=log.url_key, dst_key=urls.url_key(link.url), dst_url=link.url, depth=log.depth + 1,
-                      nofollow=link.nofollow or closed) for link in parsed.links)
+def _followable(links: tuple[PageLink, ...], page: Page) -> tuple[PageLink, ...]:
+    """Returns the links, none of them to be followed where the page says so."""
+    if any(_NO_LINKS & set(signal.raw.lower().replace(",", " ").split())
+           for signal in page.signals if signal.name in ("meta_robots", "x_robots_tag")):
+        return tuple(PageLink(link.url, True) for link in links)
+    return links

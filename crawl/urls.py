@@ -12,7 +12,7 @@ import ada_url
 import tldextract
 
 MAX_URL = 2083                     # characters; what old browsers took, and longer ones are traps (reference, S3)
-_SCHEMES = ("http:", "https:")
+_BEGINNINGS = ("http://", "https://")
 _DEFAULT_PORTS = {"http:": 80, "https:": 443}
 # What HTML attributes carry around a URL; inside a URL a control character is an attack or an accident.
 _OUTER_SPACE = " \t\r\n\f"
@@ -39,14 +39,13 @@ def normalize(url: str, base: str | None = None) -> str | None:
     if len(url) > 4 * MAX_URL or not _CONTROLS.isdisjoint(url):
         return None
     try:
-        parsed = ada_url.URL(url, base)
+        text = ada_url.normalize_url(url) if base is None else ada_url.join_url(base, url)
     except ValueError:
         return None
-    if parsed.protocol not in _SCHEMES or parsed.username or parsed.password or not parsed.hostname:
+    # What follows reads the serialisation: in it "#" and an "@" of the authority stand for nothing else.
+    text = text.partition("#")[0]
+    if not text.startswith(_BEGINNINGS) or "@" in text.partition("://")[2].partition("/")[0]:
         return None
-    if parsed.hash:
-        parsed.hash = ""
-    text = parsed.href.removesuffix("#")
     return text if len(text) <= MAX_URL and text.isascii() else None
 
 
