@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 
 from crawl import jsonld, urls
-from crawl.html import Document, Element, ParsedPage, ParseLimits, fold
+from crawl.html import Document, Element, ParsedPage, ParseLimits, fold, resolve
 from crawl.image_choice import Choice, choose, is_image_name
 from crawl.image_context import MAX_TEXT, Surroundings, first_words
 from crawl.records import Candidate, Page, SourceText
@@ -92,7 +92,7 @@ def _link_around(index: int, around: Surroundings, parsed: ParsedPage) -> str:
     for ancestor in around.ancestors(index):
         element = parsed.document.elements[ancestor]
         if element.tag == "a" and element.attributes.get("href", "").strip():
-            return urls.normalize(element.attributes["href"], parsed.base) or ""
+            return resolve(element.attributes["href"], parsed.base) or ""
     return ""
 
 
@@ -100,7 +100,7 @@ def _body_images(document: Document, base: str, most: int) -> list[_Found]:
     """Returns the first `most` images of the body; those of noscript are merged into the lazy image they stand for."""
     elements = document.elements
     indices = [index for index, element in enumerate(elements) if element.tag in _IMAGE_TAGS][:most]
-    plain = collections.Counter(urls.normalize(elements[index].attributes.get("src", ""), base) for index in indices)
+    plain = collections.Counter(resolve(elements[index].attributes.get("src", ""), base) for index in indices)
     repeated = frozenset(url for url, count in plain.items() if url and count >= _REPEATS_OF_A_PLACEHOLDER)
     identified: dict[str, int] = {}
     for index, element in enumerate(elements):
@@ -122,7 +122,7 @@ def _body_images(document: Document, base: str, most: int) -> list[_Found]:
         if len(found) >= 2 * most:
             break
         if element.tag == "video" and element.attributes.get("poster", "").strip():
-            url = urls.normalize(element.attributes["poster"], base)
+            url = resolve(element.attributes["poster"], base)
             if url is not None:
                 found.append(_Found(index, Choice(url, "video.poster", (), False),
                                     _own_texts(document, element, identified), False, *declared_size(element)))
@@ -215,7 +215,7 @@ def _meta_images(parsed: ParsedPage) -> Iterator[_Found]:
     for place, (name, content) in zip(_meta_places(parsed, places), parsed.metas, strict=False):
         family = "twitter" if name.startswith("twitter:") else "og"
         if name in _META_IMAGES:
-            url = urls.normalize(content, parsed.base) if content.strip() else None
+            url = resolve(content, parsed.base)
             if url is None or (last is not None and last.choice is not None and last.choice.url == url):
                 continue
             if last is not None:
@@ -247,8 +247,8 @@ def _meta_places(parsed: ParsedPage, places: list[int]) -> list[int]:
 def _linked_images(parsed: ParsedPage) -> Iterator[_Found]:
     for index, element in enumerate(parsed.document.elements):
         if element.tag == "link" and "image_src" in element.attributes.get("rel", "").lower().split():
-            url = urls.normalize(element.attributes.get("href", ""), parsed.base)
-            if url is not None and element.attributes["href"].strip():
+            url = resolve(element.attributes.get("href", ""), parsed.base)
+            if url is not None:
                 yield _Found(index, Choice(url, "link.image_src", (), False), [], False, in_body=False)
 
 
@@ -257,7 +257,7 @@ def _jsonld_images(parsed: ParsedPage) -> Iterator[_Found]:
         if parsed.document.elements[index].tag != "script":
             continue
         for image in jsonld.images_of(script):
-            url = urls.normalize(image.url, parsed.base)
+            url = resolve(image.url, parsed.base)
             if url is not None:
                 yield _Found(index, Choice(url, "json-ld", (), False),
                              _texts([("figcaption", image.caption), ("og_description", image.description)]), False,

@@ -40,6 +40,8 @@ _INVISIBLE = _words("script style template noscript head title textarea select o
                        "object video audio canvas noembed noframes")
 _HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 BLOCK = "\x1e"                     # between the blocks of a page's text; white space to everything that folds
+_OUTSIDE_A_URL = "".join(map(chr, range(0x21)))      # C0 controls and space (URL standard, 4.4)
+_INSIDE_NO_URL = str.maketrans("", "", "\t\n\r")
 _TAG = re.compile(r"<(/?)([a-zA-Z][a-zA-Z0-9]*)")
 _FORMATTING = _words("a b big code em font i nobr s small strike strong tt u")
 # Void elements, and those whose end tag may be left out (HTML, 13.1.2.4): they do not pile up.
@@ -130,6 +132,18 @@ def fold_blocks(text: str) -> str:
     return "\n".join(filter(None, map(fold, text.split(BLOCK))))
 
 
+def resolve(value: str, base: str) -> str | None:
+    """Returns the URL that an attribute names, normalised; None for an empty one and for what urls.normalize refuses.
+
+    Browsers strip controls and spaces around it and drop tabs and line ends inside (URL standard, basic URL parser).
+
+    >>> resolve(" a\\n.jpg\\x1f ", "http://a.example/x/")
+    'http://a.example/x/a.jpg'
+    """
+    value = value.strip(_OUTSIDE_A_URL)
+    return urls.normalize(value.translate(_INSIDE_NO_URL), base) if value else None
+
+
 def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> ParsedPage:
     """Returns what a page says; raises ParseFailure for a page that breaks the limits or the parser."""
     text, encoding = charset.decode(body[:limits.max_bytes], content_type)
@@ -140,7 +154,7 @@ def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> Pars
     named = dict(reversed(metas))          # the first of a name counts
     base = _base(document, url)
     return ParsedPage(
-        document=document, base=base, charset=encoding, title=_title(document), html_lang=_language(document),
+        document=document, base=base, charset=encoding, title=_title(document), html_lang=_language(document, named),
         metas=metas,
         description=fold(named.get("description") or named.get("og:description") or "")[:MAX_META_VALUE],
         links=_links(document, base, url), text_sample=_sample(document.text))
@@ -262,7 +276,7 @@ def _base(document: Document, url: str) -> str:
     """Returns the base URL: only the first base element with a href counts (HTML, "frozen base URL")."""
     for element in document.elements:
         if element.tag == "base" and "href" in element.attributes:
-            return urls.normalize(element.attributes["href"], url) or url
+            return resolve(element.attributes["href"], url) or url
     return url
 
 
@@ -273,11 +287,19 @@ def _title(document: Document) -> str:
     return ""
 
 
-def _language(document: Document) -> str:
+def _language(document: Document, named: dict[str, str]) -> str:
+    """Returns the language that the page declares: its root element, else Content-Language, else og:locale."""
     for element in document.elements:
         if element.tag == "html":
-            return (element.attributes.get("lang") or element.attributes.get("xml:lang") or "").strip()[:35]
-    return ""
+            own = (element.attributes.get("lang") or element.attributes.get("xml:lang") or "").strip()[:35]
+            if own:
+                return own
+            break
+    # HTML, "pragma-set default language": a list of languages says nothing of one text.
+    pragma = named.get("content-language", "").split()
+    if pragma and "," not in named["content-language"]:
+        return pragma[0][:35]
+    return named.get("og:locale", "").strip().replace("_", "-")[:35]
 
 
 def _links(document: Document, base: str, own: str) -> tuple[PageLink, ...]:
@@ -286,7 +308,7 @@ def _links(document: Document, base: str, own: str) -> tuple[PageLink, ...]:
     for element in document.elements:
         if element.tag not in ("a", "area") or "href" not in element.attributes:
             continue
-        url = urls.normalize(element.attributes["href"], base)
+        url = resolve(element.attributes["href"], base)
         if url is None or url == own or _NOT_A_PAGE.search(url.partition("?")[0]):
             continue
         nofollow = "nofollow" in element.attributes.get("rel", "").lower().split()

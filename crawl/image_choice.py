@@ -9,8 +9,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 
-from crawl import srcset, urls
-from crawl.html import Element
+from crawl import srcset
+from crawl.html import Element, resolve
 
 MAX_ALTERNATIVES = 16
 
@@ -97,7 +97,7 @@ def _options(image: Element, sources: Sequence[Element], base: str, repeated: fr
     for name in ("srcset", *LAZY_SRCSET):
         if name in image.attributes:
             yield from _of_srcset(image.attributes[name], f"img.{name}", base, True, image, repeated)
-    own = _resolved(image.attributes.get("src", ""), base)
+    own = resolve(image.attributes.get("src", ""), base)
     kept_place = own is None or is_placeholder(own, image, repeated)
     for name in LAZY:
         if name in image.attributes:
@@ -116,7 +116,7 @@ def _options(image: Element, sources: Sequence[Element], base: str, repeated: fr
 def _of_srcset(value: str, found_in: str, base: str, readable: bool, image: Element,
                repeated: frozenset[str]) -> Iterator[_Option]:
     for offer in srcset.parse_srcset(value):
-        url = _resolved(offer.url, base)
+        url = resolve(offer.url, base)
         if url is not None:
             yield _Option(url, found_in, offer, False, readable and _readable(url),
                           is_placeholder(url, image, frozenset()) if not offer.width else False)
@@ -124,7 +124,7 @@ def _of_srcset(value: str, found_in: str, base: str, readable: bool, image: Elem
 
 def _of_attribute(image: Element, name: str, base: str, lazy: bool) -> Iterator[_Option]:
     value = image.attributes[name]
-    url = _resolved(value, base)
+    url = resolve(value, base)
     # `data-lazy="true"` and the like are switches, not addresses.
     if url is not None and ("/" in value or is_image_name(value)):
         yield _Option(url, f"img.{name}", None, lazy, _readable(url), False)
@@ -132,8 +132,3 @@ def _of_attribute(image: Element, name: str, base: str, lazy: bool) -> Iterator[
 
 def _readable(url: str) -> bool:
     return not _UNREADABLE_NAME.search(url.partition("?")[0])
-
-
-def _resolved(value: str, base: str) -> str | None:
-    # An empty attribute would resolve to the page itself.
-    return urls.normalize(value, base) if value.strip() else None

@@ -30,7 +30,7 @@ from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage
 from crawl.tables import FileEntry, from_row, read_table
 
-FORMAT = 2                         # 2: links know the kind of their target
+FORMAT = 3                         # 2: links know the kind of their target; 3: srcset and URLs as browsers read them
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 

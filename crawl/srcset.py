@@ -5,6 +5,7 @@ The parser is WHATWG's (HTML, "parse a srcset attribute"): commas may stand insi
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Sequence
 
@@ -15,7 +16,7 @@ MAX_ENTRIES = 64
 
 _SPACE = " \t\n\f\r"
 _WHOLE = re.compile(r"(?=0*[1-9])[0-9]{1,9}")      # above 0; no picture is larger
-_FLOAT = re.compile(r"-?(?:\d+|\d*\.\d+)(?:[eE][+-]?\d+)?")
+_FLOAT = re.compile(r"-?(?:[0-9]+|[0-9]*\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,19 +57,22 @@ def parse_srcset(value: str) -> tuple[Offer, ...]:
 
 
 def _descriptors(value: str, position: int) -> tuple[list[str], int]:
-    """Returns the descriptors from `position` to the comma that ends the entry; parentheses hide commas."""
-    found, current, depth = [], "", 0
+    """Returns the descriptors from `position` to the comma that ends the entry.
+
+    Parentheses hide commas and spaces, and do not nest: the first `)` ends what the first `(` began.
+    """
+    found, current, inside = [], "", False
     while position < len(value):
         character = value[position]
         position += 1
-        if depth == 0 and character == ",":
+        if not inside and character == ",":
             break
-        if depth == 0 and character in _SPACE:
+        if not inside and character in _SPACE:
             if current:
                 found.append(current)
             current = ""
             continue
-        depth += (character == "(") - (character == ")" and depth > 0)
+        inside = character != ")" if inside else character == "("
         current += character
     if current:
         found.append(current)
@@ -82,7 +86,7 @@ def _offer(url: str, descriptors: list[str]) -> Offer | None:
         if unit == "w" and _WHOLE.fullmatch(number) and not width and density is None:
             width = int(number)
         elif unit == "x" and _FLOAT.fullmatch(number) and not width and density is None and not height \
-                and float(number) >= 0:
+                and 0 <= float(number) < math.inf:
             density = float(number)
         elif unit == "h" and _WHOLE.fullmatch(number) and not height and density is None:
             height = int(number)

@@ -42,6 +42,12 @@ def only(html: str) -> Candidate:
     ("<meta name=twitter:image content=/t.jpg>", "../t.jpg", "twitter:image"),
     ("<link rel=image_src href=/l.jpg>", "../l.jpg", "link.image_src"),
     ("<script type=application/ld+json>{\"@graph\": [{\"image\": [\"/j.jpg\"]}]}</script>", "../j.jpg", "json-ld"),
+    ("<img src=' \na\t.jpg\r'>", "a.jpg", "img.src"),
+    (f"<img src='{PIXEL}' data-src='real\n.jpg'>", "real.jpg", "img.data-src"),
+    ("<video poster='p\n.jpg'></video>", "p.jpg", "video.poster"),
+    ("<meta property=og:image content=' /o\n.jpg'>", "../o.jpg", "og:image"),
+    ("<base href=/x/><base href=/y/><img srcset='b.jpg 400w'>", "../x/b.jpg", "img.srcset"),
+    ("<html><head><noscript><img src=head.jpg></noscript></head><body>", "head.jpg", "img.src"),
     ("<img src=only.svg>", "only.svg", "img.src"),
 ])
 def test_one_row_a_node_and_its_url(html: str, url: str, found_in: str) -> None:

@@ -29,6 +29,23 @@ def test_links_are_resolved_against_the_first_base_and_stand_once() -> None:
         ("http://a.test/root/a", False), ("http://a.test/root/b", True), ("http://a.test/root/c", False)]
 
 
+@pytest.mark.parametrize(("html", "language"), [
+    ("<html lang=de><meta http-equiv=Content-Language content=fr>", "de"),
+    ("<html xml:lang=de>", "de"),
+    ("<html lang=''><meta http-equiv=Content-Language content=' fr '><meta property=og:locale content=it_IT>", "fr"),
+    ("<meta http-equiv=Content-Language content='fr, en'><meta property=og:locale content=it_IT>", "it-IT"),
+    ("<meta http-equiv=Content-Language content=' '>", ""),
+])
+def test_the_language_a_page_declares(html: str, language: str) -> None:
+    assert parsed(html).html_lang == language
+
+
+def test_tabs_and_line_ends_inside_a_url_are_dropped_and_controls_around_it() -> None:
+    page = parsed("<base href='\n/ro\tot/\x1f'><a href='a\n  b'>1</a><a href='c\x01d'>2</a>")
+    assert page.base == "http://a.test/root/"
+    assert [link.url for link in page.links] == ["http://a.test/root/a%20%20b"]     # U+0001 inside is an attack
+
+
 def test_metas_keep_name_property_and_http_equiv_in_order() -> None:
     page = parsed("<meta name=Robots content=noai><meta property=og:title content=T><meta http-equiv=Refresh content=5>"
                   "<meta charset=utf-8>")

@@ -19,6 +19,20 @@ from crawl.srcset import MAX_ENTRIES, Offer, parse_srcset, pick
     ("a.jpg (x, y) 2x, b.jpg", [("b.jpg", 0, 1.0)]),
     (",,, a.jpg 2x", [("a.jpg", 0, 2.0)]),
     ("", []),
+    # The steps of the standard (HTML, "parse a srcset attribute", and its image candidate rules).
+    ("a.jpg,, b.jpg", [("a.jpg", 0, 1.0), ("b.jpg", 0, 1.0)]),                   # all final commas go
+    ("a.jpg ,b.jpg", [("a.jpg", 0, 1.0), ("b.jpg", 0, 1.0)]),
+    ("a.jpg,b.jpg", [("a.jpg,b.jpg", 0, 1.0)]),                                  # no space, no end
+    ("data:image/png;base64,AA== 1x, b.jpg 2x", [("data:image/png;base64,AA==", 0, 1.0), ("b.jpg", 0, 2.0)]),
+    ("a.jpg\t2x,\n b.jpg\f3x", [("a.jpg", 0, 2.0), ("b.jpg", 0, 3.0)]),
+    ("a.jpg\u00a02x", [("a.jpg\u00a02x", 0, 1.0)]),                              # that is no ASCII white space
+    ("a (b (c) d, e) 2x, f 3x", [("e)", 0, 2.0), ("f", 0, 3.0)]),                # parentheses do not nest
+    ("a (b, 2x, c", []),                                                         # nor need they be closed
+    ("a 1w 2w, b 1x 2x, c 1h 2h 3w, d 2x 3h, e 3h 2x, f 3w 2x", []),
+    ("a 3h 4w, b 4w 3h", [("a", 4, 1.0), ("b", 4, 1.0)]),
+    ("a 0x, b .5x, c 1.x, d +1x, e 1e-1x, f 1e999x", [("a", 0, 0.0), ("b", 0, 0.5), ("e", 0, 0.1)]),
+    ("a 1.5w, b -1w, c +1w, d 1W, e w, f 007w", [("f", 7, 1.0)]),
+    ("a \u0663x, b \u0663w", []),                                                # digits are ASCII's
 ])
 def test_offers(value: str, offers: list[tuple[str, int, float]]) -> None:
     assert parse_srcset(value) == tuple(Offer(*offer) for offer in offers)
