@@ -6,7 +6,7 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction install system clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch install system system-bench clean
 
 install: $(VENV)/.installed
 
@@ -55,6 +55,9 @@ bench-yardstick: install ## precision and recall against the synthetic web's tru
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill
 
+bench-fetch: install    ## the stage images against img2dataset, a core each (about 15 minutes; needs root and `make system-bench`)
+	$(BIN)/python -m benchmarks.fetch
+
 bench-extraction: install ## megabytes of HTML a core-second, from stored pages to candidates
 	$(BIN)/python -m benchmarks.extraction --shared $(SHARED)
 
@@ -64,6 +67,10 @@ bench-strangers: install ## programs of others read our shards (needs a package 
 system:                 ## the Debian packages that building fasttext needs (as root)
 	apt-get update
 	apt-get install -y --no-install-recommends make gcc g++ python3-dev
+
+system-bench:           ## the Debian packages that bench-fetch needs (as root)
+	apt-get update
+	apt-get install -y --no-install-recommends nginx-light util-linux ca-certificates
 
 clean:
 	rm -rf $(VENV) build *.egg-info demo-out

@@ -21,7 +21,8 @@ class Answer:
     cut: str                       # why the entity is not whole: "", length (our cap), disconnect
     truncated: bool                # it is not, or the body reached its cap in decoding
     ip: str
-    seconds: float                 # the whole request
+    dns_s: float                   # until the name's address was known; 0 where it was at hand
+    seconds: float                 # the whole request, that included
     latency_s: float               # until the first byte of the answer
 
     def header(self, name: str) -> str:
@@ -47,3 +48,9 @@ class Fetched:
     redirects: tuple[str, ...]     # URLs passed on the way to final_url
     final_url: str
     answer: Answer                 # of the last hop
+
+
+def nothing(url: str, outcome: str, dns_s: float = 0.0) -> Answer:
+    """Returns the answer of a request that was never made."""
+    return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", cut="",
+                  truncated=False, ip="", dns_s=dns_s, seconds=dns_s, latency_s=0.0)

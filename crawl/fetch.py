@@ -1,10 +1,12 @@
 """The only client that talks to the open web: libcurl's multi interface behind the dial guard.
 
 One request is one hop: nothing follows a redirect, decodes a body, or reads a proxy variable, .netrc or a cookie.
+Names are resolved by crawl/dns.py: every address of a name must pass the guard, and libcurl is given one of them.
 Rules S1 to S9 of the crawling reference; what happens between hops is in crawl/visits.py.
 """
 from __future__ import annotations
 
+import dataclasses
 import socket
 import time
 from typing import Any
@@ -13,8 +15,9 @@ import certifi
 import pycurl
 
 from crawl import urls
-from crawl.answers import OK_STATUSES, Answer
+from crawl.answers import OK_STATUSES, Answer, nothing
 from crawl.decode import decode
+from crawl.dns import Lookup, Resolver
 from crawl.policy import FetchPolicy, Network
 
 _MAX_HEADERS = 256                 # lines
@@ -38,7 +41,8 @@ _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR, pycurl.E_SS
 class Client:
     """Many requests at a time; `start` them, and `wait` for answers."""
 
-    def __init__(self, policy: FetchPolicy, network: Network) -> None:
+    def __init__(self, policy: FetchPolicy, network: Network, resolver: Resolver | None = None) -> None:
+        self.resolver = resolver or Resolver()
         self._policy = policy
         self._network = network
         self._addresses = network.addresses()
@@ -46,6 +50,8 @@ class Client:
         self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * network.max_in_flight)
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[_Transfer, Any]] = {}
+        self._resolving = 0            # requests whose host's address is not known yet
+        self._refused: list[tuple[Any, Answer]] = []     # requests that ended before they were made
 
     def __enter__(self) -> Client:
         return self
@@ -59,34 +65,71 @@ class Client:
         for easy in self._idle:
             easy.close()
         self._multi.close()
+        self.resolver.close()
 
     @property
     def in_flight(self) -> int:
         """Returns how many requests are under way."""
-        return len(self._running)
+        return len(self._running) + self._resolving + len(self._refused)
 
     @property
     def is_full(self) -> bool:
         """Returns whether another request has to wait: too many of them, or too many bytes held."""
-        return (len(self._running) >= self._network.max_in_flight
+        return (self.in_flight >= self._network.max_in_flight
                 or sum(transfer.size for transfer, _ in self._running.values()) > self._network.max_buffered_bytes)
 
     def start(self, url: str, kind: str, timeout_s: float, token: Any) -> None:
         """Begins a request of a `page`, `sitemap`, `image` or `robots` file; `token` comes back with its answer."""
-        transfer = _Transfer(url, kind, timeout_s, self._policy, self._addresses.may_dial)
+        request = _Request(url, kind, timeout_s, token)
+        host, port = urls.host(url), urls.port(url)
+        dialled, dialled_port = self._network.mapped(host, port) or (host, port)
+        if urls.is_ip(dialled):
+            self._dial(request, dialled, dialled_port, 0.0)
+            return
+        found = self.resolver.lookup(dialled, (request, dialled_port))
+        if found is None:
+            self._resolving += 1
+        else:
+            self._resolved(request, dialled_port, found)
+
+    def _resolved(self, request: _Request, port: int, found: Lookup) -> None:
+        outcome = found.outcome
+        if not outcome and not all(self._addresses.may_dial(request.url, one) for one in found.addresses):
+            outcome = "blocked_address"        # one refused address of a name refuses all of it (S1)
+        elif not outcome and found.seconds >= request.timeout_s:
+            outcome = "timeout_total"
+        if outcome:
+            self._refused.append((request.token, nothing(request.url, outcome, found.seconds)))
+        else:
+            self._dial(request, found.addresses[0], port, found.seconds)
+
+    def _dial(self, request: _Request, address: str, port: int, dns_s: float) -> None:
+        transfer = _Transfer(request.url, request.kind, request.timeout_s - dns_s, self._policy,
+                             self._addresses.may_dial, dns_s)
         easy = self._idle.pop() if self._idle else pycurl.Curl()
         self._set_up(easy, transfer)
+        easy.setopt(pycurl.CONNECT_TO, [f"{_bracketed(urls.host(request.url))}:{urls.port(request.url)}:"
+                                        f"{_bracketed(address)}:{port}"])
         self._multi.add_handle(easy)
-        self._running[easy] = (transfer, token)
+        self._running[easy] = (transfer, request.token)
 
     def wait(self, timeout_s: float) -> list[tuple[Any, Answer]]:
         """Returns (token, answer) of what ended, after at most `timeout_s` seconds."""
+        for (request, port), found in self.resolver.ended():
+            self._resolving -= 1
+            self._resolved(request, port, found)
         self._perform()
         done = self._ended()
-        if not done and self._running:
+        done += self._refused
+        self._refused = []
+        if self._resolving:
+            timeout_s = min(timeout_s, _RESOLVER_POLL_S)
+        if not done and not self._running:
+            time.sleep(timeout_s if self._resolving else 0.0)
+        elif not done:
             own = self._multi.timeout()                  # ms until libcurl has something to do, -1 for never
             limit = max(0.0, min(timeout_s, own / 1000) if own >= 0 else timeout_s)
-            if self._multi.select(limit) < 0:            # no socket yet: a name is being resolved
+            if self._multi.select(limit) < 0:            # no socket yet
                 time.sleep(min(limit, _RESOLVER_POLL_S))
             self._perform()
             done = self._ended()
@@ -127,22 +170,29 @@ class Client:
                 (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
                 (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
             easy.setopt(option, value)
-        host, port = urls.host(transfer.url), urls.port(transfer.url)
-        target = self._network.mapped(host, port)
-        if target:
-            easy.setopt(pycurl.CONNECT_TO, [":".join((_bracketed(host), str(port), _bracketed(target[0]),
-                                                      str(target[1])))])
 
 
 def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Request:
+    """What `start` was asked for."""
+
+    url: str
+    kind: str
+    timeout_s: float
+    token: Any
+
+
 class _Transfer:
     """What libcurl tells us of one request while it runs; its methods never raise."""
 
-    def __init__(self, url: str, kind: str, timeout_s: float, policy: FetchPolicy, may_dial: Any) -> None:
+    def __init__(self, url: str, kind: str, timeout_s: float, policy: FetchPolicy, may_dial: Any,
+                 dns_s: float) -> None:
         self.url = url
+        self._dns_s = dns_s
         self.kind = kind
         self.timeout_s = timeout_s
         self.size = 0
@@ -224,7 +274,8 @@ class _Transfer:
             entity = body = b""
         return Answer(url=self.url, outcome=outcome, status=self._status, status_line=self._status_line,
                       headers=tuple(self._headers), entity=entity, body=body, cut=cut, truncated=truncated,
-                      ip=easy.getinfo(pycurl.PRIMARY_IP) or "", seconds=easy.getinfo(pycurl.TOTAL_TIME),
+                      ip=easy.getinfo(pycurl.PRIMARY_IP) or "", dns_s=self._dns_s,
+                      seconds=self._dns_s + easy.getinfo(pycurl.TOTAL_TIME),
                       latency_s=easy.getinfo(pycurl.STARTTRANSFER_TIME))
 
     def _outcome(self, easy: Any, code: int, message: str) -> tuple[str, str]:

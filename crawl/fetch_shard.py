@@ -34,7 +34,8 @@ Signals of a page: `log.signals` has robots, x_robots_tag, tdm_file, tdm_header,
 Outcomes of a row
     ok                     stored (pages: also `truncated`)
     http_<status>          any other final status, 404 or 500 say
-    timeout_total, too_slow, connect_error, dns_error, tls_error, protocol_error, disconnected    the network's
+    timeout_total, too_slow, connect_error, dns_error (no such name), dns_failure (no answer), tls_error,
+    protocol_error, disconnected           the network's
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact

@@ -19,8 +19,9 @@ from crawl.tables import stable_hash
 DUE = "due"
 _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
 # A later round may end otherwise; everything else that is not ok is the answer.
-_PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "disconnected", "protocol_error",
-                      "http_408", "http_425", "http_429", "http_500", "http_502", "http_503", "http_504"})
+_PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "dns_failure", "disconnected",
+                      "protocol_error", "http_408", "http_425", "http_429", "http_500", "http_502", "http_503",
+                      "http_504"})
 _YEAR = re.compile(r"(?:19|20|21)\d\d$")
 _MONTH_OR_DAY = re.compile(r"(?:0?[1-9]|[12]\d|3[01])$")
 _DATE = re.compile(r"(?:19|20|21)\d\d[-_.]?(?:0[1-9]|1[0-2]|[1-9])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]|[1-9]))?$")

@@ -25,7 +25,7 @@ _HOUR = 3600
 _DAY = 24 * _HOUR
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 # There is nobody to ask: the page would end the same way, and this says why.
-_NO_SERVER = frozenset({"blocked_address", "dns_error", "connect_error", "tls_error"})
+_NO_SERVER = frozenset({"blocked_address", "dns_error", "dns_failure", "connect_error", "tls_error"})
 _HTML = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 

@@ -53,6 +53,8 @@ def way_out(url: str, outcome: str) -> str:
                 f"open this one with --allow-host {urls.host_port(url)}")
     if outcome == "dns_error":
         return "the name is not known; check its spelling, or map it with --resolve NAME:PORT:ADDR"
+    if outcome == "dns_failure":
+        return "no name server answers; check the machine's resolver, or map the name with --resolve NAME:PORT:ADDR"
     if outcome == "connect_error":
         return "nothing answers there; check host and port, and that the server runs"
     if outcome == "tls_error":

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from crawl import consent, urls
-from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched
+from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.fetch import Client
 from crawl.policy import FetchPolicy, Network, may_reach
 from crawl.politeness import Scheduler, pace_of
@@ -25,8 +25,8 @@ _WINDOW = 10_000                   # rows in memory: enough that a slow host doe
 _HEARTBEAT_S = 0.5
 _PARSED_RULES = 2_000              # authorities whose rules are kept ready to match: they take ten times their bytes
 # Somebody else's trouble, perhaps over in a moment.
-_FAULTS = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "tls_error", "protocol_error",
-                     "disconnected"})
+_FAULTS = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "dns_failure", "tls_error",
+                     "protocol_error", "disconnected"})
 _PASSING_FAULTS = _FAULTS - {"dns_error", "tls_error"}
 _PASSING_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -225,11 +225,11 @@ class Visits:
 
     def _give_up(self, task: _Task, outcome: str) -> None:
         """Ends a task that is not asked for any more: as its last attempt failed, or as put off."""
-        fetched = task.last or self._fetched(task, outcome, _nothing(task.url, outcome))
+        fetched = task.last or self._fetched(task, outcome, nothing(task.url, outcome))
         self._end(task, fetched)
 
     def _finish(self, task: _Task, outcome: str) -> None:
-        self._end(task, self._fetched(task, outcome, _nothing(task.url, outcome)))
+        self._end(task, self._fetched(task, outcome, nothing(task.url, outcome)))
 
     def _end(self, task: _Task, fetched: Fetched) -> None:
         """Ends a task: a row comes out, a file of an authority leads to the next or to the rows that waited for it."""
@@ -279,12 +279,6 @@ def _outcome(answer: Answer) -> str:
     if answer.outcome == "ok" and answer.status not in OK_STATUSES:
         return f"http_{answer.status}"
     return answer.outcome
-
-
-def _nothing(url: str, outcome: str) -> Answer:
-    """Returns the answer of a request that was never made."""
-    return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", cut="",
-                  truncated=False, ip="", seconds=0.0, latency_s=0.0)
 
 
 def _retry_after(answer: Answer) -> float:

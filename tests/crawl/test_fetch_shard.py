@@ -176,7 +176,7 @@ def test_an_empty_list_has_no_parts_and_a_known_host_is_not_asked_again(web, tmp
 
 def test_only_the_known_hosts_of_the_lists_own_sites_are_held(web, tmp_path, monkeypatch):
     hosts = [host_of(f"http://{name}.test:80", Fetched("u", "ok", (), "u", Answer(
-        "u", "ok", 200, "", (), b"", b"User-agent: *\n#" + b"x" * 50_000, "", False, "", 0.0, 0.0)),
+        "u", "ok", 200, "", (), b"", b"User-agent: *\n#" + b"x" * 50_000, "", False, "", 0.0, 0.0, 0.0)),
         "2126-01-01T00:00:00Z", quick()) for name in ["www.a", "img.a", *(f"h{n}" for n in range(300))]]
     entry = tables.write_table(str(tmp_path / "k"), "hosts.parquet", Host, hosts)
     held = []

@@ -13,8 +13,7 @@ SITE = "http://a.test:80"
 
 def fetched(status=200, body=b"", outcome="", headers=(), truncated=False):
     answer = Answer("http://a.test/robots.txt", outcome or "ok", status, "", tuple(headers), body, body, "",
-                    truncated, "",
-                    0.1, 0.1)
+                    truncated, "", 0.0, 0.1, 0.1)
     return Fetched("http://a.test/robots.txt", outcome or ("ok" if status == 200 else f"http_{status}"), (),
                    "http://a.test/robots.txt", answer)
 

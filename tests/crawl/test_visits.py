@@ -277,7 +277,7 @@ def test_retry_after_is_waited_for_when_short_and_suspends_when_long(web):
     ("-3", 0), ("\u00b2", 0), ("Wed, 25 Nov 2026 00:00:00 +99999999999999999999", 0)])
 def test_retry_after_is_seconds_or_a_date_read_against_the_answers_own(value, seconds):
     headers = (("Retry-After", value), ("Date", "Tue, 24 Nov 2026 00:00:00 GMT"))
-    assert _retry_after(Answer("", "ok", 503, "", headers, b"", b"", "", False, "", 0.0, 0.0)) == seconds
+    assert _retry_after(Answer("", "ok", 503, "", headers, b"", b"", "", False, "", 0.0, 0.0, 0.0)) == seconds
 
 
 def test_a_host_that_keeps_failing_is_left_alone(web):

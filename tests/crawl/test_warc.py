@@ -17,7 +17,7 @@ BODY = b"<p>\xe4\r\n\r\nWARC/1.1\r\n" * 50
 def answer(body=BODY, entity=None, headers=(("Content-Type", "text/html"), ("Transfer-Encoding", "chunked")), cut=""):
     return Answer("http://a.test/x?y", "ok", 200, "HTTP/1.1 200 OK", tuple(headers),
                   body if entity is None else entity, body,
-                  cut, bool(cut), "192.0.2.1", 0.1, 0.1)
+                  cut, bool(cut), "192.0.2.1", 0.0, 0.1, 0.1)
 
 
 @pytest.fixture()

@@ -1,0 +1,92 @@
+"""The stage `images` against img2dataset, a core each: original bytes, sha256 and size, over HTTP and HTTPS.
+
+    python -m benchmarks.fetch [--first 10000] [--others 2000] [--repeat 3] [--peers DIR]
+
+nginx has core 0, the client core 1.  The first cell is one run of 10,000 images over HTTP without latency; the others
+are three of 2,000, the sides in turn.  Our side is `imagebert images` as a user runs it: robots.txt and tdmrep.json of
+every host, the address guard, header check, sha256, tar parts with manifests; off is only what would make us wait
+(`--min-delay 0`, allowed because the operator opened the hosts).  CPU-seconds are of the whole client process tree,
+its start included.  Writes results/fetch.json.
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import pathlib
+import statistics
+import tempfile
+from typing import Any
+
+from benchmarks.fetch_images import write_images, write_list
+from benchmarks.fetch_server import LATENCY_MS, Server, nginx
+from benchmarks.fetch_sides import CONCURRENCY, Cost, ours, theirs
+from benchmarks.machine import write_result
+from benchmarks.peers import Peer, peer
+
+HOSTS = 200
+CELLS = (("http", 0), ("https", 0), ("http", LATENCY_MS), ("https", LATENCY_MS))
+SIDES = ("ours", "img2dataset")
+
+
+def cell(server: Server, folder: pathlib.Path, made: list[tuple[str, str, str]], scheme: str, latency_ms: int,
+         repeat: int, other: Peer) -> dict[str, Any]:
+    """Returns the medians of `repeat` alternating runs of both sides, and the ratio per CPU-second."""
+    runs: dict[str, list[Cost]] = {side: [] for side in SIDES}
+    for number in range(repeat):
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            here = pathlib.Path(temporary)
+            wanted = write_list(here / "urls.parquet", made, HOSTS, server.origin(scheme, latency_ms))
+            for side in SIDES if number % 2 == 0 else reversed(SIDES):
+                cost = (ours(server, here, here / "urls.parquet", wanted) if side == "ours"
+                        else theirs(other, server, here, here / "urls.parquet", wanted))
+                runs[side].append(cost)
+                print(f"{scheme:5} {latency_ms:3} ms {side:12} {cost}", flush=True)
+    result: dict[str, Any] = {"scheme": scheme, "latency_ms": latency_ms, "images": len(made), "runs": repeat}
+    for side, costs in runs.items():
+        result[side] = _summary(costs)
+    result["ratio_per_cpu_s"] = round(result["img2dataset"]["cpu_s_per_1000"] / result["ours"]["cpu_s_per_1000"], 2)
+    result["ratio_per_wall_s"] = round(result["ours"]["images_per_s"] / result["img2dataset"]["images_per_s"], 2)
+    return result
+
+
+def _summary(costs: list[Cost]) -> dict[str, Any]:
+    images = costs[0].images
+    wall, cpu = (statistics.median(getattr(cost, name) for cost in costs) for name in ("wall_s", "cpu_s"))
+    return {"images_per_s": round(images / wall, 1), "cpu_s_per_1000": round(1000 * cpu / images, 3),
+            "images_per_cpu_s": round(images / cpu, 1),
+            "peak_mib": max(cost.peak_mib for cost in costs),
+            "tail_s": statistics.median(cost.tail_s for cost in costs),
+            "correct": min(cost.correct for cost in costs), "of": images,
+            "each": [dataclasses.asdict(cost) for cost in costs]}
+
+
+def main() -> None:
+    """Runs every cell and writes `results/fetch.json`."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--first", type=int, default=10_000, help="images of the first cell (default: %(default)s)")
+    options.add_argument("--others", type=int, default=2_000, help="images of the other cells (default: %(default)s)")
+    options.add_argument("--repeat", type=int, default=3, help="runs of the other cells (default: %(default)s)")
+    options.add_argument("--peers", type=pathlib.Path, help="folder of the peers' environments (benchmarks/peers.py)")
+    options.add_argument("--result", default="fetch", help="name of the result file (default: %(default)s)")
+    args = options.parse_args()
+    other = peer("img2dataset", args.peers)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        made = write_images(folder / "www", max(args.first, args.others))
+        with nginx(folder / "nginx", folder / "www", HOSTS) as server:
+            cells = []
+            for number, (scheme, latency_ms) in enumerate(CELLS):
+                cells.append(cell(server, folder, made[:args.others if number else args.first], scheme, latency_ms,
+                                  args.repeat if number else 1, other))
+    for line in cells:
+        print(f"{line['scheme']:5} {line['latency_ms']:3} ms: {line['ratio_per_cpu_s']} times per CPU-second, "
+              f"{line['ratio_per_wall_s']} times per second; correct {line['ours']['correct']} and "
+              f"{line['img2dataset']['correct']} of {line['images']}")
+    print(write_result(args.result, f"python -m benchmarks.fetch --first {args.first} --others {args.others} "
+                                    f"--repeat {args.repeat}",
+                       {"hosts": HOSTS, "concurrency": CONCURRENCY, "work": "original bytes, sha256, size",
+                        "cells": cells, "peer": other.versions()}))
+
+
+if __name__ == "__main__":
+    main()

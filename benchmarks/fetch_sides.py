@@ -1,0 +1,103 @@
+"""Both sides of the fetch benchmark: the project's real stage `images`, and img2dataset, over one list of URLs."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import resource
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+import pyarrow.parquet as pq
+
+from benchmarks.fetch_images import Wanted
+from benchmarks.fetch_server import Server
+from benchmarks.peers import Peer
+from benchmarks.webserver import IMAGEBERT
+
+CONCURRENCY = 64                   # requests at once, threads of the peer
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run of one side took."""
+
+    images: int
+    wall_s: float                  # the whole process, its start included
+    cpu_s: float                   # user and system, its children too
+    peak_mib: float                # resident, of its largest process
+    tail_s: float                  # from the moment 99 % of the images were served to the end of the process
+    correct: int                   # rows that ended as they should, with the right sha256
+    requests: int                  # as the server counted them
+    wrong: dict[str, int]          # "expected -> found" of the others
+
+
+def ours(server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted]) -> Cost:
+    """Runs the stage `images`; what comes before it (the list, the rules on captions) is not measured."""
+    out = folder / "ours"
+    for command in (["candidates", "--table", str(table), "--language", "en"], ["judge"]):
+        subprocess.run([*IMAGEBERT, *command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
+    network = ["--allow-host", "*.test:*", "--min-delay", "0", "--ca-file", str(server.bundle),
+               "--max-in-flight", str(CONCURRENCY)]
+    cost = _measured(server, [*IMAGEBERT, "images", "--out", str(out), *network], folder / "ours.log")
+    from crawl.records import Image
+    from crawl.stages import current_manifest
+    from crawl.tables import read_table
+    found = {row.url: (row.outcome, row.sha256) for path in current_manifest(str(out), "images").paths("images")
+             for row in read_table(path, Image)}
+    return _judged(cost, wanted, {url: (outcome, sha256 if outcome == "ok" else "")
+                                  for url, (outcome, sha256) in found.items()})
+
+
+def theirs(peer: Peer, server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted]) -> Cost:
+    """Runs img2dataset as its authors advise, on one core: sha256 and EXIF stay on, as by default."""
+    out = folder / "theirs"
+    work = ["--disable_all_reencoding=True"]
+    cost = _measured(server, [
+        peer.program("img2dataset"), f"--url_list={table}", "--input_format=parquet", "--url_col=url",
+        "--caption_col=caption", "--output_format=webdataset", f"--output_folder={out}", "--processes_count=1",
+        f"--thread_count={CONCURRENCY}", "--number_sample_per_shard=10000", "--enable_wandb=False", *work],
+        folder / "theirs.log")
+    rows = [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+    return _judged(cost, wanted, {row["url"]: _peer_outcome(row) for row in rows})
+
+
+def _peer_outcome(row: Mapping[str, str]) -> tuple[str, str]:
+    if row["status"] == "success":
+        return "ok", row["sha256"]
+    return ("http_404" if "404" in (row["error_message"] or "") else row["status"]), ""
+
+
+def _measured(server: Server, command: Sequence[str], log: pathlib.Path) -> Cost:
+    server.forget()
+    environment = os.environ | {"SSL_CERT_FILE": str(server.bundle), "NO_ALBUMENTATIONS_UPDATE": "1",
+                                "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
+    environment.pop("SOURCE_DATE_EPOCH", None)
+    started = time.monotonic()
+    with log.open("wb") as file:
+        process = subprocess.Popen(server.client(command), env=environment, stdout=file, stderr=subprocess.STDOUT)
+        _, status, usage = os.wait4(process.pid, 0)
+    wall_s, ended = time.monotonic() - started, time.time()
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command[:3]} ended with {process.returncode}: {log.read_text()[-2000:]}")
+    served = server.served()
+    images = sorted(float(row[0]) for row in served if row[3].endswith(".jpg"))
+    return Cost(images=len(images), wall_s=round(wall_s, 2), cpu_s=round(_cpu_s(usage), 2),
+                peak_mib=round(usage.ru_maxrss / 1024, 1), tail_s=round(ended - images[len(images) * 99 // 100], 2),
+                correct=0, requests=len(served), wrong={})
+
+
+def _cpu_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def _judged(cost: Cost, wanted: Sequence[Wanted], found: Mapping[str, tuple[str, str]]) -> Cost:
+    wrong: dict[str, int] = {}
+    for one in wanted:
+        outcome, sha256 = found.get(one.url, ("no row", ""))
+        if (outcome, sha256) != (one.outcome, one.sha256):
+            name = f"{one.outcome} -> {outcome}" + (", other bytes" if outcome == one.outcome else "")
+            wrong[name] = wrong.get(name, 0) + 1
+    return dataclasses.replace(cost, images=len(wanted), correct=len(wanted) - sum(wrong.values()), wrong=wrong)
