@@ -20,6 +20,7 @@ import json
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -234,6 +235,7 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_seed_options(one)
     crawl.cli.add_network_options(one)
     crawl.cli.add_build_options(one)
+    crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli, train.cli,
@@ -253,6 +255,8 @@ def _dataset_command(args: argparse.Namespace) -> int:
     """Runs the main job."""
     from crawl.cli import crawl_from, images_from, network_from, seeds_file
     from crawl.funnel import print_funnel
+    from crawl.plan_print import print_plans
+    from crawl.plan_run import plan_dataset
     from filter.language import load_model
     from filter.scoring import scorer_digest
     config = dataclasses.replace(args.config, crawl=crawl_from(args, args.config.crawl),
@@ -263,6 +267,11 @@ def _dataset_command(args: argparse.Namespace) -> int:
     if config.judge.lid_path:
         load_model(config.judge.lid_path)
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
+    if args.dry_run:
+        with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
+            print_plans(plan_dataset(args.out, seeds_file(args, folder), config.crawl, config.images, config.judge,
+                                     network, args.run), args.json)
+        return 0
     with run_lock(args.out):
         seeds = seeds_file(args)
         _write_config(args.out, config, network)
@@ -374,7 +383,6 @@ def _synthetic_web(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Serves the synthetic web in a process of its own; yields its ready file."""
     import signal
     import subprocess
-    import tempfile
     import time
     with tempfile.TemporaryDirectory() as folder:
         ready = os.path.join(folder, "web.json")

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import ssl
+import tempfile
 from typing import Any
 
 from crawl import storage
@@ -13,6 +14,8 @@ from crawl.config import override
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
 from crawl.lock import run_lock
+from crawl.plan_print import print_plans
+from crawl.plan_run import plan_crawl, plan_images
 from crawl.policy import FetchPolicy, Network
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
@@ -31,6 +34,7 @@ def register(subparsers: Any) -> None:
     add_output_options(crawl)
     add_network_options(crawl)
     add_build_options(crawl)
+    add_dry_run_option(crawl)
     crawl.set_defaults(command=crawl_command)
 
     images = subparsers.add_parser(
@@ -44,6 +48,7 @@ def register(subparsers: Any) -> None:
     _add_web(images)
     add_network_options(images)
     add_build_options(images)
+    add_dry_run_option(images)
     images.set_defaults(command=images_command)
 
 
@@ -80,13 +85,23 @@ def _add_web(parser: argparse.ArgumentParser) -> None:
                         help="the --ready file of a running `imagebert web`: how to reach it, and its seeds")
 
 
-def seeds_file(args: argparse.Namespace) -> str:
-    """Returns the seeds file: --seeds, or OUT/seeds.txt with the seeds of the synthetic web that --web names."""
+def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --dry-run; `plan_run.py` makes the plan."""
+    parser.add_argument("--dry-run", action="store_true",
+                        help="ask nobody and write nothing below --out: print what would be fetched next, what would "
+                             "not and why, the least time it takes and the hosts that set it")
+
+
+def seeds_file(args: argparse.Namespace, folder: str = "") -> str:
+    """Returns the seeds file: --seeds, or seeds.txt with the seeds of the synthetic web that --web names.
+
+    That file is written below the output root, or into `folder`.
+    """
     if bool(args.seeds) == bool(args.web):
         raise UsageError("give either --seeds FILE or --web FILE")
     if args.seeds:
         return str(args.seeds)
-    path = storage.join(args.out, "seeds.txt")
+    path = storage.join(folder or args.out, "seeds.txt")
     storage.replace_bytes(path, "".join(f"{url}\n" for url in _web(args.web)["seeds"]).encode())
     return path
 
@@ -199,6 +214,11 @@ def crawl_command(args: argparse.Namespace) -> int:
     """Runs the stage `crawl`."""
     config = override(crawl_from(args, args.config.crawl), args.set)
     network = network_from(args)
+    if args.dry_run:
+        with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
+            plan, _ = plan_crawl(args.out, seeds_file(args, folder), config, network, args.run)
+        print_plans([plan], args.json)
+        return 0
     with run_lock(args.out):
         print_manifest(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
     return 0
@@ -208,6 +228,9 @@ def images_command(args: argparse.Namespace) -> int:
     """Runs the stage `images`."""
     config = override(images_from(args, args.config.images), args.set)
     network = network_from(args)
+    if args.dry_run:
+        print_plans([plan_images(args.out, config, network, args.run, retry_failed=args.retry_failed)], args.json)
+        return 0
     with run_lock(args.out):
         print_manifest(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed), args.json)
     return 0

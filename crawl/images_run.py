@@ -21,9 +21,11 @@ from crawl.parts import PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import Image, ImageFetch
 from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
+from crawl.tables import FileEntry
 
 FORMAT = 1
 Run = Callable[[str, Callable[[Any], None]], None]
+Files = tuple[FileEntry, ...]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,6 +44,16 @@ class ImagesConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Asked:
+    """The stage of the images that a judge asks for, and what is known before it begins."""
+
+    stage: Stage
+    judge: Manifest
+    known: Manifest | None         # whose answers are carried over
+    hosts: tuple[str, ...]         # tables of robots answers
+
+
 def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False) -> Manifest:
     """Returns the manifest of the table `images`: one row for each image URL that the current judge asks for.
 
@@ -49,50 +61,66 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
         retry_failed: a finished stage is no end: what failed in it for a reason that may have passed
             (known_images.stands) is asked for again, in a new stage folder; where nothing did, that stage is returned.
     """
-    judge = current_manifest(out, "judge")
-    crawl = _manifest_of(out, "crawl")
-    known = _known(out, judge, config)
-    stage = _open(out, judge, config, known)
+    asked = next_images(out, config, retry_failed=retry_failed)
+    stage, judge, known = asked.stage, asked.judge, asked.known
     finished = stage.finished()
-    if finished is not None and retry_failed and _to_retry(finished):
-        known = finished
-        _remember(out, judge, config, known)
-        stage = _open(out, judge, config, known)
-        finished = stage.finished()
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
-    from crawl.fetch_transforms import AnswerAll, FetchShards, ReadAnswers, SplitKnown, WriteFetchLists
-    from crawl.transforms import ReadTables, WriteTable, entries_of, merged
-    rules = FrontierRules(order_seed=config.order_seed)
-    known_paths = known.paths("images") if known else ()
-    # The crawl has asked most of these hosts for their robots.txt already.
-    hosts = tuple(path for manifest in (crawl, known) if manifest and "hosts" in manifest.tables
-                  for path in manifest.paths("hosts"))
-
-    def select(root: Any) -> None:
-        read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
-                                            "known": (known_paths, Image)})
-        rows, carried = (read["wanted"], read["known"]) | "Split known" >> SplitKnown(config.shards, rules)
-        rows | "Write fetch lists" >> WriteFetchLists(stage.directory, config.shards)
-        carried | "Write carried" >> WriteTable(stage.directory, "carried", Image, "url_key", config.buckets)
+    lists, carried = select_images(asked, config, run, stage.directory)
+    carried_paths = tuple(storage.join(stage.directory, entry.name) for entry in carried)
+    from crawl.fetch_transforms import AnswerAll, FetchShards, ReadAnswers
+    from crawl.transforms import ReadTables, WriteTable, merged
 
     def fetch(root: Any) -> None:
         read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
                                             "carried": (carried_paths, Image)})
         parts = root | "Fetch images" >> FetchShards(
             stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image",
-            config.parts, hosts)
+            config.parts, asked.hosts)
         fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
         images = (read["wanted"], merged(read["carried"], fetched)) | "Answer all" >> AnswerAll()
         images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)
 
-    run("images: select", select)
-    lists = tuple(entries_of(stage.directory, "fetch_list", config.shards))
-    carried_entries = tuple(entries_of(stage.directory, "carried", config.buckets))
-    carried_paths = tuple(storage.join(stage.directory, entry.name) for entry in carried_entries)
     run(f"images: fetch {sum(entry.rows for entry in lists)} images", fetch)
-    return _commit(stage, config, lists, sum(entry.rows for entry in carried_entries), known)
+    return _commit(stage, config, lists, sum(entry.rows for entry in carried), known)
+
+
+def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, looks_only: bool = False) -> Asked:
+    """Returns the stage that `fetch_images` would work on; with `looks_only` nothing is written."""
+    judge = current_manifest(out, "judge")
+    crawl = _manifest_of(out, "crawl")
+    known = _known(out, judge, config)
+    stage = _open(out, judge, config, known, looks_only)
+    finished = read_manifest(out, stage.folder)
+    if finished is not None and retry_failed and _to_retry(finished):
+        known = finished
+        if not looks_only:
+            _remember(out, judge, config, known)
+        stage = _open(out, judge, config, known, looks_only)
+    # The crawl has asked most of these hosts for their robots.txt already.
+    hosts = tuple(path for manifest in (crawl, known) if manifest and "hosts" in manifest.tables
+                  for path in manifest.paths("hosts"))
+    return Asked(stage, judge, known, hosts)
+
+
+def select_images(asked: Asked, config: ImagesConfig, run: Run, directory: str) -> tuple[Files, Files]:
+    """Returns the fetch lists and the table of what needs no fetch, written below `directory`."""
+    from crawl.fetch_transforms import SplitKnown, WriteFetchLists
+    from crawl.transforms import ReadTables, WriteTable, entries_of
+    rules = FrontierRules(order_seed=config.order_seed)
+
+    def select(root: Any) -> None:
+        read = root | "Read" >> ReadTables({
+            "wanted": (asked.judge.paths("fetch"), ImageFetch),
+            "known": (asked.known.paths("images") if asked.known else (), Image)})
+        rows, carried = (read["wanted"], read["known"]) | "Split known" >> SplitKnown(config.shards, rules)
+        rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
+        carried | "Write carried" >> WriteTable(directory, "carried", Image, "url_key", config.buckets)
+
+    run("images: select", select)
+    return (tuple(entries_of(directory, "fetch_list", config.shards)),
+            tuple(entries_of(directory, "carried", config.buckets)))
 
 
 def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known: Manifest | None) -> Manifest:
@@ -111,9 +139,9 @@ def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known:
                         extra={"carried": carried})
 
 
-def _open(out: str, judge: Manifest, config: ImagesConfig, known: Manifest | None) -> Stage:
+def _open(out: str, judge: Manifest, config: ImagesConfig, known: Manifest | None, looks_only: bool) -> Stage:
     inputs = {"judge": judge.digest} | ({"known": known.digest} if known else {})
-    return Stage.open(out, "images", FORMAT, config, inputs, fetches=True)
+    return Stage.open(out, "images", FORMAT, config, inputs, fetches=True, looks_only=looks_only)
 
 
 def _to_retry(images: Manifest) -> int:

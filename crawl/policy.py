@@ -162,6 +162,14 @@ def may_reach(policy: FetchPolicy, addresses: netguard.AddressPolicy, url: str) 
     return policy.names_contact or addresses.is_allowed(url)
 
 
+def refusal(policy: FetchPolicy, addresses: netguard.AddressPolicy, url: str) -> str:
+    """Returns why no request may be made for a URL, whatever its robots.txt says; "" when one may."""
+    if urls.normalize(url) != url:
+        return "bad_url"
+    reason = addresses.refusal(url)
+    return reason or ("" if may_reach(policy, addresses, url) else "blocked_no_contact")
+
+
 def require_contact(policy: FetchPolicy, network: Network, seeds: Iterable[str]) -> None:
     """Raises UsageError for a seed on the open web without a contact to write to, and for a private one not opened."""
     addresses = network.addresses()

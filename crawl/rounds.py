@@ -85,13 +85,10 @@ def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network
 
     Raises UsageError for a bad seeds file, and when no seed at all can be fetched.
     """
-    seeds = read_seeds(seeds_file)
-    require_contact(config.fetch, network, seeds)
-    stage = Stage.open(out, "crawl", FORMAT, config, {"seeds": digest(list(seeds))}, fetches=True)
-    finished = stage.finished()
+    crawl = open_crawl(out, seeds_file, config, network, run)
+    finished = crawl.stage.finished()
     if finished is not None:
         return finished
-    crawl = Crawl(stage, config, network, seeds, run)
     rounds: list[Tables] = []
     while True:
         selected = _select(crawl, rounds)
@@ -101,16 +98,30 @@ def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network
     return _commit(crawl, rounds, selected)
 
 
+def open_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
+               looks_only: bool = False) -> Crawl:
+    """Returns the crawl of these seeds, new, half done or finished; with `looks_only` nothing is written."""
+    seeds = read_seeds(seeds_file)
+    require_contact(config.fetch, network, seeds)
+    stage = Stage.open(out, "crawl", FORMAT, config, {"seeds": digest(list(seeds))}, fetches=True,
+                       looks_only=looks_only)
+    return Crawl(stage, config, network, seeds, run)
+
+
 def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
     """Returns crawldb and the fetch lists at the beginning of the next round: the first job of a round."""
     number = len(rounds)
-    done = _read_state(crawl, number, "selected")
-    if done is not None:
-        return done
+    done = read_state(crawl, number, "selected")
+    return done or _write_state(crawl, number, "selected", select_due(crawl, rounds, crawl.directory(number)))
+
+
+def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
+    """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
+    number = len(rounds)
     from crawl.fetch_transforms import NamedSitemaps, WriteFetchLists
     from crawl.frontier_transforms import SelectDue, UpdateCrawl
     from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
-    directory, config = crawl.directory(number), crawl.config
+    config = crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
 
     def build(root: Any) -> None:
@@ -130,14 +141,13 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
 
     crawl.run(f"crawl: select round {number}", build)
     buckets = {"crawldb": config.buckets, "seeds": 1, "fetch_list": config.shards}
-    tables = {name: tuple(entries_of(directory, name, count)) for name, count in buckets.items()}
-    return _write_state(crawl, number, "selected", tables)
+    return {name: tuple(entries_of(directory, name, count)) for name, count in buckets.items()}
 
 
 def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Tables:
     """Returns the fetch log, pages, links and candidates of a round: its second job."""
     number = len(rounds)
-    done = _read_state(crawl, number, "fetched")
+    done = read_state(crawl, number, "fetched")
     if done is not None:
         return done
     from crawl.fetch_transforms import FetchShards, ParseParts
@@ -230,7 +240,8 @@ def _write_state(crawl: Crawl, number: int, job: str, tables: Tables) -> Tables:
     return named
 
 
-def _read_state(crawl: Crawl, number: int, job: str) -> Tables | None:
+def read_state(crawl: Crawl, number: int, job: str) -> Tables | None:
+    """Returns the tables of a job (`selected`, `fetched`) of a round, None while it is not finished."""
     path = storage.join(crawl.directory(number), f"{job}.json")
     if not storage.exists(path):
         return None

@@ -136,12 +136,13 @@ class Stage:
 
     @classmethod
     def open(cls, out: str, name: str, version: int, config: Any, inputs: Mapping[str, str], *,
-             fetches: bool = False) -> Stage:
+             fetches: bool = False, looks_only: bool = False) -> Stage:
         """Returns the stage of these inputs and this config, new, half done or finished.
 
         Args:
             inputs: name -> digest of the input (a manifest's digest, or the sha256 of a file such as the seeds).
             fetches: the stage talks to the network, so half of it is not to be left behind by a changed config.
+            looks_only: nothing is written; what is refused is refused all the same.
 
         Raises UsageError when a half-finished fetch of another config lies in the same root.
         """
@@ -151,6 +152,9 @@ class Stage:
         stage = cls(name, out, folder, version, dict(inputs), plain)
         if fetches:
             _refuse_other_half(stage)
+        if fetches and not looks_only:
+            storage.replace_bytes(_open_path(stage), canonical_json(
+                {"folder": stage.folder, "inputs": stage.inputs, "config": stage.config}).encode())
         return stage
 
     @property
@@ -173,7 +177,7 @@ class Stage:
         if storage.is_remote(self.out) or storage.exists(storage.join(self.directory, MANIFEST)):
             return
         shutil.rmtree(self.directory, ignore_errors=True)
-        opened = storage.join(self.out, self.name, "open.json")
+        opened = _open_path(self)
         if storage.exists(opened):
             os.unlink(opened)
 
@@ -233,9 +237,13 @@ def _point(out: str, name: str, folder: str) -> None:
         storage.replace_bytes(storage.join(out, "dataset.json"), text.encode())
 
 
+def _open_path(stage: Stage) -> str:
+    return storage.join(stage.out, stage.name, "open.json")
+
+
 def _refuse_other_half(stage: Stage) -> None:
-    """Refuses to leave a half-finished fetch behind; records this one as the open one."""
-    path = storage.join(stage.out, stage.name, "open.json")
+    """Refuses to leave a half-finished fetch behind."""
+    path = _open_path(stage)
     if storage.exists(path):
         try:
             other = json.loads(storage.read_bytes(path))
@@ -248,8 +256,6 @@ def _refuse_other_half(stage: Stage) -> None:
             raise UsageError(f"{stage.out}: a half-finished {stage.name} with other settings lies here "
                              f"({', '.join(_differences(theirs, ours))}); run it to its end with its own settings, "
                              f"or remove {storage.join(stage.out, folder)} to give it up")
-    storage.replace_bytes(path, canonical_json(
-        {"folder": stage.folder, "inputs": stage.inputs, "config": stage.config}).encode())
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

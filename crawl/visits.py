@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from crawl import consent, urls
 from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.fetch import Client
-from crawl.policy import FetchPolicy, Network, may_reach
+from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
 from crawl.robots_access import Access, host_of, is_fresh, robots_url, with_tdmrep
@@ -110,11 +110,7 @@ class Visits:
             self._queue(task)
 
     def _refusal(self, url: str) -> str:
-        """Returns why no request may be made for a URL, whatever its robots.txt says; "" when one may."""
-        if urls.normalize(url) != url:
-            return "bad_url"
-        reason = self._addresses.refusal(url)
-        return reason or ("" if may_reach(self._policy, self._addresses, url) else "blocked_no_contact")
+        return refusal(self._policy, self._addresses, url)
 
     def _queue(self, task: _Task, *, first: bool = False) -> None:
         """Puts a task where its next hop's host is served, or ends it where that host is not served any more."""
