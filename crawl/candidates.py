@@ -26,7 +26,7 @@ _IMAGE_TAGS = ("img", "amp-img")
 _PIXELS = re.compile(r"\s*(\d{1,6})(?:\.\d+)?\s*(?:px)?\s*$", re.IGNORECASE)
 _STYLE_WIDTH = re.compile(r"(?:^|;)\s*width\s*:\s*(\d{1,6})(?:\.\d+)?px", re.IGNORECASE)
 _STYLE_HEIGHT = re.compile(r"(?:^|;)\s*height\s*:\s*(\d{1,6})(?:\.\d+)?px", re.IGNORECASE)
-_META_IMAGES = ("og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src")
+META_IMAGES = ("og:image", "og:image:url", "og:image:secure_url", "twitter:image", "twitter:image:src")
 
 
 @dataclasses.dataclass(slots=True)
@@ -214,7 +214,7 @@ def _meta_images(parsed: ParsedPage) -> Iterator[_Found]:
     last: _Found | None = None
     for place, (name, content) in zip(_meta_places(parsed, places), parsed.metas, strict=False):
         family = "twitter" if name.startswith("twitter:") else "og"
-        if name in _META_IMAGES:
+        if name in META_IMAGES:
             url = resolve(content, parsed.base)
             if url is None or (last is not None and last.choice is not None and last.choice.url == url):
                 continue

@@ -1,10 +1,12 @@
-"""The command `candidates`: tables of image URLs and captions instead of a crawl."""
+"""The command `candidates`: tables of image URLs and captions, or archives of pages, instead of a crawl."""
 from __future__ import annotations
 
 import argparse
 import re
 from typing import Any
 
+from crawl.archive_inputs import COMMON_CRAWL, Chosen, listed_files, these_files
+from crawl.archive_run import ArchiveConfig, read_archives
 from crawl.caption_tables import FORMATS, Layout
 from crawl.cli import add_build_options, add_output_options, print_manifest
 from crawl.config import override
@@ -19,38 +21,80 @@ _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson":
 def register(subparsers: Any) -> None:
     """Adds `candidates` to the command."""
     one = subparsers.add_parser(
-        "candidates", help="begin with a table of image URLs and captions instead of a crawl",
-        description="Reads tables of image URLs and captions into the candidates that `judge` takes next, in place of "
-                    "a crawl. Nothing is downloaded. Broken rows are counted and passed over. No page was asked, so "
-                    "the permission of every row is unknown: judge lets that pass, or not with "
-                    "--set 'dominance.permissions=[\"allow\"]'; the images' own sites are asked before a download.")
-    one.add_argument("--table", required=True, action="append", metavar="FILE",
-                     help="a table, .gz too where it is text; repeatable, all of one format")
-    one.add_argument("--format", choices=FORMATS,
-                     help="how it is written: cc3m (caption TAB url), cc12m (url TAB caption), sbu (JSON with the "
-                          "lists image_urls and captions), or parquet, csv, jsonl (default: by the file's suffix)")
-    one.add_argument("--url-column", default="url", metavar="NAME",
-                     help="of parquet, csv, jsonl (default: %(default)s)")
-    one.add_argument("--caption-column", default="caption", metavar="NAME",
-                     help="of parquet, csv, jsonl (default: %(default)s)")
-    one.add_argument("--language", metavar="CODE",
-                     help="what the table's maker says the captions are in, ISO 639-1; helps with captions too short "
-                          "to tell (default: en for cc3m, cc12m and sbu, else not known)")
+        "candidates", help="begin with WARC or WAT files, or a table of image URLs and captions, instead of a crawl",
+        description="Reads archives of pages (WARC files of your own, or Common Crawl's) or tables of image URLs and "
+                    "captions into the candidates that `judge` takes next, in place of a crawl. No page is fetched, "
+                    "and no image. Broken rows and records are counted and passed over. What nobody recorded, "
+                    "robots.txt above all, is unknown, and so is the permission of a row without other signals: judge "
+                    "lets that pass, or not with --set 'dominance.permissions=[\"allow\"]'; the images' own sites are "
+                    "asked before a download.")
+    source = one.add_mutually_exclusive_group(required=True)
+    source.add_argument("--table", action="append", metavar="FILE",
+                        help="a table, .gz too where it is text; repeatable, all of one format")
+    source.add_argument("--warc", nargs="+", metavar="FILE",
+                        help="WARC files, .gz or not; s3:// and gs:// too: their HTML pages are parsed as a crawl's")
+    source.add_argument("--wat", nargs="+", metavar="FILE",
+                        help="WAT files of Common Crawl: much cheaper than WARC files, but img src, alt and title only")
+    source.add_argument("--paths", metavar="LISTING",
+                        help="a listing of files, such as Common Crawl's warc.paths.gz: a file or a URL")
+    tables = one.add_argument_group("of tables")
+    tables.add_argument("--format", choices=FORMATS,
+                        help="how it is written: cc3m (caption TAB url), cc12m (url TAB caption), sbu (JSON with the "
+                             "lists image_urls and captions), or parquet, csv, jsonl (default: by the file's suffix)")
+    tables.add_argument("--url-column", default="url", metavar="NAME",
+                        help="of parquet, csv, jsonl (default: %(default)s)")
+    tables.add_argument("--caption-column", default="caption", metavar="NAME",
+                        help="of parquet, csv, jsonl (default: %(default)s)")
+    tables.add_argument("--language", metavar="CODE",
+                        help="what the table's maker says the captions are in, ISO 639-1; helps with captions too "
+                             "short to tell (default: en for cc3m, cc12m and sbu, else not known)")
+    listings = one.add_argument_group("of a listing")
+    listings.add_argument("--kind", choices=("warc", "wat"), help="what it lists (default: as the listing is named)")
+    listings.add_argument("--sample", type=int, metavar="N",
+                          help="read N of its files, drawn without replacement; a larger N begins with the same ones "
+                               "and reads only the rest")
+    listings.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default: %(default)s)")
+    listings.add_argument("--base", default=COMMON_CRAWL, metavar="URL",
+                          help="what its paths lie below: http(s)://, s3://, gs:// or a folder (default: %(default)s)")
     add_output_options(one)
     add_build_options(one)
     one.set_defaults(command=candidates_command)
 
 
 def candidates_command(args: argparse.Namespace) -> int:
-    """Runs the stage `crawl` over tables."""
+    """Runs the stage `crawl` over tables or archives."""
+    if not args.paths and (args.sample is not None or args.kind):
+        raise UsageError("--sample and --kind are for --paths LISTING; name fewer files instead")
+    if args.table:
+        with run_lock(args.out):
+            print_manifest(read_candidates(args.out, args.table, _table_config(args), args.run), args.json)
+        return 0
+    kind = "warc" if args.warc else "wat" if args.wat else args.kind or _kind_of(args.paths)
+    config = override(ArchiveConfig(kind), args.set)
+    with run_lock(args.out):
+        print_manifest(read_archives(args.out, _chosen(args, kind), config, args.run), args.json)
+    return 0
+
+
+def _chosen(args: argparse.Namespace, kind: str) -> Chosen:
+    if args.paths:
+        return listed_files(args.paths, args.base, kind, args.sample, args.seed)
+    return these_files(args.warc or args.wat, f"--{kind}")
+
+
+def _kind_of(listing: str) -> str:
+    found = re.match(r"(?:.*[-_.])?(warc|wat)\.paths\b", listing.rpartition("/")[2])
+    if not found:
+        raise UsageError(f"--paths {listing}: its name does not say what it lists; give --kind warc or --kind wat")
+    return found[1]
+
+
+def _table_config(args: argparse.Namespace) -> TableConfig:
     name = args.format or _format_of(args.table[0])
     language = args.language if args.language is not None else "en" if name in _ENGLISH else ""
     if language and not re.fullmatch(r"[a-z]{2,3}", language):
         raise UsageError(f"--language {language!r} is no ISO 639-1 code, such as en")
-    config = override(TableConfig(Layout(name, args.url_column, args.caption_column), language=language), args.set)
-    with run_lock(args.out):
-        print_manifest(read_candidates(args.out, args.table, config, args.run), args.json)
-    return 0
+    return override(TableConfig(Layout(name, args.url_column, args.caption_column), language=language), args.set)
 
 
 def _format_of(path: str) -> str:

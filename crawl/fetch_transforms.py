@@ -9,6 +9,8 @@ from typing import Any
 import apache_beam as beam
 
 from crawl import progress, storage
+from crawl.archive_inputs import Archive
+from crawl.archive_run import ArchiveConfig, read_archive_of
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
@@ -97,6 +99,25 @@ class ReadCaptionTables(beam.PTransform):
     def _read(self, number: int, path: str, sha256: str) -> int:
         read_table_of(self.directory, number, path, sha256, self.config)
         return number
+
+
+@dataclasses.dataclass
+class ReadArchives(beam.PTransform):
+    """Root -> the numbers of archives, each read into committed files by one worker."""
+
+    directory: str
+    known: str                     # folder of an earlier stage, which may have read some of them; "" without one
+    config: ArchiveConfig
+    archives: tuple[Archive, ...]
+
+    def expand(self, root: Any) -> Any:
+        return (root | "Archives" >> beam.Create(self.archives)
+                | "One worker an archive" >> beam.Reshuffle()
+                | "Read archive" >> beam.Map(self._read))
+
+    def _read(self, archive: Archive) -> int:
+        read_archive_of(self.directory, self.known, archive, self.config)
+        return archive.number
 
 
 @dataclasses.dataclass

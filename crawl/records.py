@@ -152,7 +152,8 @@ class SourceText:
 class Candidate:
     """One occurrence of an image on a page: the unit of the `candidates` table."""
 
-    occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal)
+    occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal), of an archive's page
+                                   # with its place there
     page_key: str
     page_url: str                  # "" for a row of a caption table: there is no page
     image_key: str
@@ -180,11 +181,11 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class BrokenRow:
-    """One row of a caption table that was passed over: a row of the table `broken`."""
+    """One row of a caption table or record of an archive that was passed over: a row of the table `broken`."""
 
-    table: int                     # which of the tables, from 0
-    row: int                       # in that table, from 0
-    outcome: str                   # bad_row, bad_encoding, too_long, no_url, bad_url
+    table: int                     # which of the tables or archives, from 0
+    row: int                       # in that table, from 0; of an archive: where the record begins, in bytes
+    outcome: str                   # bad_row, bad_encoding, no_url, bad_url; crawl/warc_reader.py, warc_pages.py
     excerpt: str                   # of its URL or of the row, at most 200 characters
 
 

@@ -1,0 +1,246 @@
+"""The stage `crawl` from archives: WARC or WAT files instead of a crawl, and the tables are the same.
+
+    OUT/crawl/7ad2…/candidates-<id>-00000.parquet   of one archive, in pieces of about `rows_per_file`
+                    pages-<id>-00000.parquet        what its pages say of themselves
+                    fetch_log-<id>-00000.parquet    every answer in it: how its fetch ended then
+                    broken-<id>-00000.parquet       records that were passed over, and why
+                    archive-<id>.json               the archive is read: its files
+
+<id> names an archive, its number and the settings, so what an earlier stage has read of a shorter list is copied, not
+read again.  Page bytes are not copied: a row names the WARC record it came from.
+"""
+from __future__ import annotations
+
+import collections
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from crawl import storage
+from crawl.archive_inputs import Archive, Chosen, open_archive
+from crawl.config import digest
+from crawl.errors import UsageError
+from crawl.html import ParseLimits
+from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
+from crawl.parse import Found
+from crawl.records import BrokenRow, Candidate, FetchLog, Page
+from crawl.sitemaps import SitemapRules
+from crawl.stages import Funnel, Manifest, Stage, current, read_manifest
+from crawl.tables import FileEntry, from_row, write_table
+from crawl.trusted_http import Gone
+from crawl.warc_pages import Other, PageRules, page_in
+from crawl.warc_reader import Readable, Record, read_records
+from crawl.wat import found_in_wat
+
+FORMAT = 1
+Run = Callable[[str, Callable[[Any], None]], None]
+Row = FetchLog | Found | BrokenRow | str         # of the last only the name is counted
+_TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),
+                                        "fetch_log": (FetchLog, "url_key"), "broken": (BrokenRow, "row")}
+# What a finished crawl has and an archive cannot: no file each, so that readers of a crawl find what they ask for.
+_EMPTY = ("links", "hosts", "warc", "fetch_list", "crawldb", "seeds")
+_EXCERPT = 200
+_BATCH = 256                       # records at a time
+_BATCH_BYTES = 32 << 20
+_FEW = 20                          # records of which a share says nothing
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ArchiveConfig:
+    """How archives are read: part of the stage's folder name."""
+
+    kind: str = "warc"             # warc, wat
+    pages: PageRules = PageRules()
+    parse: ParseLimits = ParseLimits()
+    rows_per_file: int = 20_000    # about; each row repeats the beginning of its page's text
+    max_broken: float = 0.5        # share of broken records above which the stage fails
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("warc", "wat"):
+            raise ValueError(f"kind is {self.kind!r}; it is 'warc' or 'wat'")
+        if self.rows_per_file < 1:
+            raise ValueError(f"rows_per_file is {self.rows_per_file}; it must be at least 1")
+        if not 0 <= self.max_broken <= 1:
+            raise ValueError(f"max_broken is {self.max_broken}; it is a share, 0 to 1")
+
+
+def read_archives(out: str, chosen: Chosen, config: ArchiveConfig, run: Run) -> Manifest:
+    """Returns the manifest of a stage `crawl` whose pages are the archives'.
+
+    Raises UsageError for an archive that cannot be read, where there is not one page in them, and where more than
+    `max_broken` of the records are broken.
+    """
+    stage = Stage.open(out, "crawl", FORMAT, config, {f"{config.kind}s": chosen.identity})
+    finished = stage.finished()
+    if finished is not None:
+        return finished
+    from crawl.fetch_transforms import ReadArchives
+    run(f"candidates: read {len(chosen.archives)} {config.kind} files", lambda root: root | "Read archives" >>
+        ReadArchives(stage.directory, _known(out), config, chosen.archives))
+    states = [_read_state(stage.directory, archive, config) for archive in chosen.archives]
+    return _commit(stage, config, chosen, states)
+
+
+def read_archive_of(directory: str, known: str, archive: Archive, config: ArchiveConfig) -> None:
+    """Commits the tables of one archive and, last, its state: what was read before is not read again."""
+    name = _state_name(archive, config)
+    if storage.exists(storage.join(directory, name)):
+        return
+    if known and storage.exists(storage.join(known, name)):
+        state = storage.read_bytes(storage.join(known, name))
+        for entry in (entry for entries in _entries(json.loads(state)).values() for entry in entries):
+            storage.commit_bytes(storage.join(directory, entry.name), storage.read_bytes(
+                storage.join(known, entry.name)))
+        storage.commit_bytes(storage.join(directory, name), state)
+        return
+    counts: collections.Counter[str] = collections.Counter()
+    entries: dict[str, list[FileEntry]] = {table: [] for table in _TABLES}
+    rows: dict[str, list[Any]] = {table: [] for table in _TABLES}
+
+    def flush() -> None:
+        for table, (record_type, key) in _TABLES.items():
+            if rows[table]:
+                some = sorted(rows[table], key=lambda row: (getattr(row, key), dataclasses.astuple(row)))
+                entries[table].append(write_table(
+                    directory, f"{table}-{_identity(archive, config)}-{len(entries[table]):05d}.parquet",
+                    record_type, some))
+                rows[table].clear()
+
+    for row in _rows(archive, config):
+        if isinstance(row, str):
+            counts[row] += 1
+        elif isinstance(row, Found):
+            rows["pages"].append(row.page)
+            rows["candidates"] += row.candidates
+        else:
+            rows["broken" if isinstance(row, BrokenRow) else "fetch_log"].append(row)
+        if max(map(len, rows.values())) >= config.rows_per_file:
+            flush()
+    flush()
+    value = {"counts": dict(sorted(counts.items())),
+             "tables": {table: [dataclasses.asdict(entry) for entry in entries[table]] for table in _TABLES}}
+    storage.commit_bytes(storage.join(directory, name), (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
+
+
+def _rows(archive: Archive, config: ArchiveConfig) -> Iterator[Row]:
+    """Yields what the records of one archive give, in no order that counts."""
+    try:
+        with open_archive(archive) as file:
+            yield from (rows_of_wat if config.kind == "wat" else rows_of_warc)(archive, file, config)
+    except Gone as error:
+        yield BrokenRow(table=archive.number, row=0, outcome=error.outcome, excerpt=archive.location[-_EXCERPT:])
+
+
+def rows_of_warc(archive: Archive, file: Readable, config: ArchiveConfig) -> Iterator[Row]:
+    """Yields the log rows, pages and broken records of a WARC file; its pages are parsed in a sandbox."""
+    settings = ParseSettings(tuple(sorted(config.pages.tokens)), config.parse, SitemapRules())
+    with page_sandbox(settings) as box:
+        for some in _batches(read_records(file)):
+            pages: list[tuple[int, FetchLog, bytes]] = []
+            for record in some:
+                read = page_in(record, config.pages)
+                if isinstance(read, Other):
+                    yield _other(archive, record, read)
+                    continue
+                yield read[0]
+                if read[0].outcome == "ok":
+                    pages.append((record.offset, *read))
+            answers = parsed_pages(box, ((log, body) for _, log, body in pages))
+            for (offset, _, _), found in zip(pages, answers, strict=True):
+                assert isinstance(found, Found)
+                yield of_capture(found, archive, offset)
+
+
+def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
+    """Yields records a few at a time, so that reading and parsing go on side by side and memory has a bound."""
+    some: list[Record] = []
+    size = 0
+    for record in records:
+        some.append(record)
+        size += len(record.block)
+        if len(some) >= _BATCH or size >= _BATCH_BYTES:
+            yield some
+            some, size = [], 0
+    if some:
+        yield some
+
+
+def rows_of_wat(archive: Archive, file: Readable, config: ArchiveConfig) -> Iterator[Row]:
+    """Yields the log rows, pages and broken records of a WAT file."""
+    for record in read_records(file):
+        read = found_in_wat(record, config.pages, config.parse.max_candidates, f"{archive.identity} {record.offset}")
+        if isinstance(read, Other):
+            yield _other(archive, record, read)
+        else:
+            yield from (row for row in read if row is not None)
+
+
+def of_capture(found: Found, archive: Archive, offset: int) -> Found:
+    """Returns what a page gives with occurrences of this capture alone: archives hold a URL more than once."""
+    place = f"{archive.identity} {offset}"
+    return dataclasses.replace(found, candidates=tuple(
+        dataclasses.replace(one, occurrence=hashlib.sha256(f"{place} {one.occurrence}".encode()).hexdigest()[:32])
+        for one in found.candidates))
+
+
+def _other(archive: Archive, record: Record, read: Other) -> Row:
+    if not read.broken:
+        return read.outcome
+    return BrokenRow(table=archive.number, row=record.offset, outcome=read.outcome,
+                     excerpt=record.fields.get("warc-target-uri", "")[:_EXCERPT])
+
+
+def _commit(stage: Stage, config: ArchiveConfig, chosen: Chosen, states: Sequence[dict[str, Any]]) -> Manifest:
+    tables = {table: tuple(entry for state in states for entry in _entries(state)[table]) for table in _TABLES}
+    totals: collections.Counter[str] = collections.Counter()
+    for state in states:
+        totals.update(state["counts"])
+    for table in ("broken", "fetch_log", "pages"):
+        for entry in tables[table]:
+            totals.update(dict(entry.outcomes))
+    totals["ok"] -= sum(entry.rows for entry in tables["pages"])       # a page counts as what it became
+    if totals.pop("ok"):
+        raise AssertionError("a page that was there to be parsed has no row")
+    rows = {name: sum(entry.rows for entry in entries) for name, entries in tables.items()}
+    broken, candidates = rows["broken"], rows["candidates"]
+    total = sum(totals.values())
+    said = ", ".join(f"{count} {name}" for name, count in sorted(totals.items()))
+    if not rows["pages"]:
+        raise UsageError(f"{chosen.named}: no page in it ({said or 'no record at all'}); give {config.kind.upper()} "
+                         f"files with pages, or the other of --kind warc and --kind wat")
+    if total >= _FEW and broken > config.max_broken * total:
+        raise UsageError(f"{chosen.named}: {broken} of {total} records are broken ({said}); get the files again, or "
+                         f"take what is left with --set max_broken=1")
+    notes = [f"{broken} of {total} records were passed over as broken: the table `broken` names each with the number "
+             f"of its file and its offset"] if broken else []
+    funnel = [Funnel("crawl", "archive record", total, tuple(sorted(totals.items()))),
+              Funnel("crawl", "candidate row", candidates, (("found", candidates),) if candidates else ())]
+    return stage.commit(tables | dict.fromkeys(_EMPTY, ()), funnel, notes=notes,
+                        extra={"archives": [archive.name for archive in chosen.archives]})
+
+
+def _known(out: str) -> str:
+    """Returns the folder of the current crawl, "" without one: it may have read some of these archives."""
+    folder = current(out).get("crawl")
+    return storage.join(out, folder) if folder and read_manifest(out, folder) is not None else ""
+
+
+def _identity(archive: Archive, config: ArchiveConfig) -> str:
+    return digest({"archive": archive.identity, "number": archive.number, "config": dataclasses.asdict(config),
+                   "format": FORMAT})[:16]
+
+
+def _state_name(archive: Archive, config: ArchiveConfig) -> str:
+    return f"archive-{_identity(archive, config)}.json"
+
+
+def _read_state(directory: str, archive: Archive, config: ArchiveConfig) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(storage.read_bytes(storage.join(directory, _state_name(archive, config))))
+    return value
+
+
+def _entries(state: dict[str, Any]) -> dict[str, list[FileEntry]]:
+    return {name: [from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
+                   for entry in entries] for name, entries in state["tables"].items()}
