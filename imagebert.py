@@ -78,7 +78,8 @@ def demo() -> DatasetConfig:
 RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait, "demo": demo}
 
 
-def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network, run: Run) -> Manifest:
+def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network, run: Run, *,
+                  block_hashes: str = "") -> Manifest:
     """Returns the manifest of the shards built from the web that `seeds` (a file of URLs) leads to.
 
     A stage that is finished returns at once; a killed build goes on from its committed parts.
@@ -89,7 +90,7 @@ def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network,
     judge(out, config.judge, run)
     # judged candidates; the image URLs that at least one surviving text wants
 
-    fetch_images(out, config.images, network, run)
+    fetch_images(out, config.images, network, run, block_hashes=block_hashes)
     # images: the outcome of every URL, the address of the original bytes
 
     features(out, config.features, run)
@@ -235,6 +236,7 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_seed_options(one)
     crawl.cli.add_network_options(one)
     crawl.cli.add_build_options(one)
+    crawl.cli.add_block_option(one)
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
@@ -253,6 +255,7 @@ class _OneLineParser(argparse.ArgumentParser):
 
 def _dataset_command(args: argparse.Namespace) -> int:
     """Runs the main job."""
+    from crawl.block_list import block_file
     from crawl.cli import crawl_from, images_from, network_from, seeds_file
     from crawl.funnel import print_funnel
     from crawl.plan_print import print_plans
@@ -267,15 +270,16 @@ def _dataset_command(args: argparse.Namespace) -> int:
     if config.judge.lid_path:
         load_model(config.judge.lid_path)
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
+    block_file(args.block_hashes)
     if args.dry_run:
         with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
             print_plans(plan_dataset(args.out, seeds_file(args, folder), config.crawl, config.images, config.judge,
-                                     network, args.run), args.json)
+                                     network, args.run, args.block_hashes), args.json)
         return 0
     with run_lock(args.out):
         seeds = seeds_file(args)
         _write_config(args.out, config, network)
-        manifest = build_dataset(args.out, seeds, config, network, args.run)
+        manifest = build_dataset(args.out, seeds, config, network, args.run, block_hashes=args.block_hashes)
     notes = notes_of(args.out)
     if args.json:
         print(json.dumps({

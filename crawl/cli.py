@@ -48,6 +48,7 @@ def register(subparsers: Any) -> None:
     _add_web(images)
     add_network_options(images)
     add_build_options(images)
+    add_block_option(images)
     add_dry_run_option(images)
     images.set_defaults(command=images_command)
 
@@ -90,6 +91,13 @@ def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true",
                         help="ask nobody and write nothing below --out: print what would be fetched next, what would "
                              "not and why, the least time it takes and the hosts that set it")
+
+
+def add_block_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --block-hashes; `block_list.py` reads the file."""
+    parser.add_argument("--block-hashes", default="", metavar="FILE",
+                        help="never store these images, only their outcome row: sha256:HEX or phash:HEX[:RADIUS] a "
+                             "line (RADIUS: bits that may differ). Part of the settings: give it to every run")
 
 
 def seeds_file(args: argparse.Namespace, folder: str = "") -> str:
@@ -229,10 +237,12 @@ def images_command(args: argparse.Namespace) -> int:
     config = override(images_from(args, args.config.images), args.set)
     network = network_from(args)
     if args.dry_run:
-        print_plans([plan_images(args.out, config, network, args.run, retry_failed=args.retry_failed)], args.json)
+        print_plans([plan_images(args.out, config, network, args.run, retry_failed=args.retry_failed,
+                                 block_hashes=args.block_hashes)], args.json)
         return 0
     with run_lock(args.out):
-        print_manifest(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed), args.json)
+        print_manifest(fetch_images(args.out, config, network, args.run, retry_failed=args.retry_failed,
+                                    block_hashes=args.block_hashes), args.json)
     return 0
 
 

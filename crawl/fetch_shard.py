@@ -1,7 +1,7 @@
 """Fetches one shard of a fetch list and commits what came back part by part: the measured step of a crawl.
 
     fetch_shard(list_path, directory, out, policy, network, round, kind, *,
-                known_hosts=(), limits=PartLimits(), progress=None) -> Iterator[crawl.parts.Part]
+                known_hosts=(), limits=PartLimits(), blocked=BlockFile(), progress=None) -> Iterator[crawl.parts.Part]
 
         list_path    Parquet table of crawl.records.FetchRow of ONE shard, sorted by order_key; rows are streamed
         directory    the stage folder with its root (Stage.directory); parts go to `directory/shard-0007/`
@@ -13,6 +13,7 @@
         known_hosts  full paths of earlier `hosts` tables (crawl.records.Host): robots answers used while fresh;
                      only those of the list's own sites are kept in memory
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
+        blocked      crawl.block_list.BlockFile: hashes of images whose bytes are not to be stored
         progress     called as progress(done, total) in rows of the list, never more than about 5 times a second
 
     Yields every part of the shard, those of an earlier run first, each after it is committed; an empty list yields
@@ -38,6 +39,7 @@ Outcomes of a row
     protocol_error, disconnected           the network's
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
+    blocked_hash, blocked_unchecked        kind "image" only: its hash is on the list, or could not be taken
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact
     robots_denied, optout_robots (Content-Signal or Content-Usage in robots.txt), optout_tdmrep, optout_header
                            refused by the site; only the last of them after a request for the URL
@@ -53,6 +55,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from crawl import storage, urls, warc
+from crawl.block_list import BlockFile, BlockList
 from crawl.parts import Part, PartLimits, PartWriter, committed
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
@@ -66,6 +69,7 @@ _PROGRESS_S = 0.2
 
 def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, network: Network, round: int, kind: str,
                 *, known_hosts: Sequence[str] = (), limits: PartLimits = PartLimits(),     # noqa: B008, it is frozen
+                blocked: BlockFile = BlockFile(),                                          # noqa: B008, it is frozen
                 progress: Callable[[int, int], None] | None = None) -> Iterator[Part]:
     """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet."""
     if kind not in ("page", "image"):
@@ -89,10 +93,11 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
     todo = (row for row in itertools.chain([first], rows) if row.url_key not in done)
     report = _Progress(progress, len(done), total)
     visits = Visits(policy, network, kind, hosts)
-    with PartWriter(directory, out, first.shard, index, kind, limits, _opening(kind, policy, round)) as writer:
+    with (BlockList(blocked, policy.max_pixels) as block_list,
+          PartWriter(directory, out, first.shard, index, kind, limits, _opening(kind, policy, round)) as writer):
         for visit in visits.run(todo):
             if visit is not None:
-                row, stored = _logged(visit, kind, round, policy)
+                row, stored = _logged(visit, kind, round, policy, block_list)
                 writer.add(row, visits.new_hosts, stored)
                 visits.new_hosts.clear()
                 report.one_more()
@@ -127,7 +132,8 @@ def _opening(kind: str, policy: FetchPolicy, round_number: int) -> Callable[[str
     return lambda name: warc.warcinfo(f"round-{round_number}/{name}.warc.gz", recorded_time(), policy.header)
 
 
-def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy) -> tuple[FetchLog, bytes]:
+def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy,
+            block_list: BlockList) -> tuple[FetchLog, bytes]:
     """Returns the log row of a visit and the bytes to store for it, none unless it is `ok`."""
     fetched, answer = visit.fetched, visit.fetched.answer
     outcome, facts = fetched.outcome, {}
@@ -135,7 +141,7 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy) -> 
         facts = {"format": "", "width": 0, "height": 0}
         if outcome == "ok":
             sniffed = sniff(answer.body, policy.max_pixels)
-            outcome = sniffed.reason or "ok"
+            outcome = sniffed.reason or block_list.refusal(answer.body) or "ok"
             facts = {"format": sniffed.format, "width": sniffed.width, "height": sniffed.height}
     is_stored = outcome == "ok"
     identity = warc.record_id(visit.row.url_key, round_number) if is_stored and kind == "page" else ""

@@ -11,10 +11,11 @@ import apache_beam as beam
 from crawl import progress, storage
 from crawl.archive_inputs import Archive
 from crawl.archive_run import ArchiveConfig, read_archive_of
+from crawl.block_list import BlockFile, BlockList
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
-from crawl.known_images import may_carry, only_answer
+from crawl.known_images import carried_as, may_carry, only_answer
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
@@ -66,6 +67,7 @@ class FetchShards(beam.PTransform):
     kind: str                      # page or image
     limits: PartLimits
     known_hosts: tuple[str, ...] = ()
+    blocked: BlockFile = dataclasses.field(default_factory=BlockFile)   # images whose bytes are not stored
     epoch: str = dataclasses.field(default_factory=recorded_epoch)      # of the driver, when the job is built
 
     def expand(self, root: Any) -> Any:
@@ -79,7 +81,7 @@ class FetchShards(beam.PTransform):
         record_as(self.epoch)
         path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
-                               known_hosts=self.known_hosts, limits=self.limits,
+                               known_hosts=self.known_hosts, limits=self.limits, blocked=self.blocked,
                                progress=functools.partial(progress.report, f"{self.kind}s fetched"))
 
 
@@ -192,24 +194,46 @@ class SplitKnown(beam.PTransform):
 
     shards: int
     rules: FrontierRules
+    out: str = ""
+    blocked: BlockFile | None = None       # hashes to ask earlier answers about; None where they were asked already
+    max_pixels: int = 0
 
     def expand(self, tables: tuple[Any, Any]) -> Any:
         wanted, answered = tables
         split = ({"wanted": wanted | "Wanted key" >> beam.Map(by_url_key),
                   "answered": answered | "Answered key" >> beam.Map(by_url_key)}
                  | "Meet images" >> beam.CoGroupByKey()
-                 | "Split" >> beam.FlatMapTuple(self._split).with_outputs("carried", main="list"))
+                 | "Split" >> beam.ParDo(_SplitFn(self)).with_outputs("carried", main="list"))
         return split["list"], split["carried"]
 
-    def _split(self, key: str, found: dict[str, Any]) -> Iterator[Any]:
-        asked = next(iter(found["wanted"]), None)
+
+class _SplitFn(beam.DoFn):
+    """Holds a list of hashes as long as Beam holds it."""
+
+    def __init__(self, how: SplitKnown) -> None:
+        self._shards, self._rules, self._out, self._file, self._max_pixels = (
+            how.shards, how.rules, how.out, how.blocked, how.max_pixels)
+
+    def setup(self) -> None:
+        self._block_list = None if self._file is None else BlockList(self._file, self._max_pixels)
+
+    def teardown(self) -> None:
+        if self._block_list is not None:
+            self._block_list.close()
+
+    def process(self, met: tuple[str, dict[str, Any]]) -> Iterator[Any]:
+        asked = next(iter(met[1]["wanted"]), None)
         if asked is None:
             return
-        known = next(iter(found["answered"]), None)
-        if known is not None and may_carry(known):
+        known = next(iter(met[1]["answered"]), None)
+        if known is not None and not may_carry(known):
+            known = None
+        if known is not None and self._block_list is not None:
+            known = carried_as(known, self._out, self._block_list)
+        if known is not None:
             yield beam.pvalue.TaggedOutput("carried", known)
         else:
-            yield image_row(asked, self.shards, self.rules)
+            yield image_row(asked, self._shards, self._rules)
 
 
 @dataclasses.dataclass

@@ -14,7 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from crawl import storage
+from crawl.block_list import BlockFile, block_file
 from crawl.config import as_dict, canonical_json, digest
+from crawl.errors import UsageError
 from crawl.frontier import FrontierRules
 from crawl.known_images import stands
 from crawl.parts import PartLimits
@@ -37,6 +39,7 @@ class ImagesConfig:
     order_seed: int = 0
     shards: int = 1                # fetch shards: hosts of one interleave; as many as workers fetch side by side
     buckets: int = 4               # files of the table
+    block_hashes: str = ""         # digest of the list of --block-hashes (crawl/block_list.py)
 
     def __post_init__(self) -> None:
         for name in ("shards", "buckets"):
@@ -49,25 +52,30 @@ class Asked:
     """The stage of the images that a judge asks for, and what is known before it begins."""
 
     stage: Stage
+    config: ImagesConfig
     judge: Manifest
     known: Manifest | None         # whose answers are carried over
     hosts: tuple[str, ...]         # tables of robots answers
+    blocked: BlockFile             # hashes of images that are not stored
 
 
-def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False) -> Manifest:
+def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False,
+                 block_hashes: str = "") -> Manifest:
     """Returns the manifest of the table `images`: one row for each image URL that the current judge asks for.
 
     Args:
         retry_failed: a finished stage is no end: what failed in it for a reason that may have passed
             (known_images.stands) is asked for again, in a new stage folder; where nothing did, that stage is returned.
+        block_hashes: path of a list of hashes; images on it leave their outcome row and nothing else.
     """
-    asked = next_images(out, config, retry_failed=retry_failed)
+    asked = next_images(out, config, retry_failed=retry_failed, block_hashes=block_hashes)
+    config = asked.config
     stage, judge, known = asked.stage, asked.judge, asked.known
     finished = stage.finished()
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
-    lists, carried = select_images(asked, config, run, stage.directory)
+    lists, carried = select_images(asked, run, stage.directory)
     carried_paths = tuple(storage.join(stage.directory, entry.name) for entry in carried)
     from crawl.fetch_transforms import AnswerAll, FetchShards, ReadAnswers
     from crawl.transforms import ReadTables, WriteTable, merged
@@ -77,7 +85,7 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
                                             "carried": (carried_paths, Image)})
         parts = root | "Fetch images" >> FetchShards(
             stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image",
-            config.parts, asked.hosts)
+            config.parts, asked.hosts, asked.blocked)
         fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
         images = (read["wanted"], merged(read["carried"], fetched)) | "Answer all" >> AnswerAll()
         images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)
@@ -86,8 +94,14 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
     return _commit(stage, config, lists, sum(entry.rows for entry in carried), known)
 
 
-def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, looks_only: bool = False) -> Asked:
+def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, block_hashes: str = "",
+                looks_only: bool = False) -> Asked:
     """Returns the stage that `fetch_images` would work on; with `looks_only` nothing is written."""
+    blocked = block_file(block_hashes)
+    if config.block_hashes not in ("", blocked.digest):
+        raise UsageError(f"images.block_hashes is {config.block_hashes!r}, the digest of a list: name the list itself "
+                         "with --block-hashes FILE")
+    config = dataclasses.replace(config, block_hashes=blocked.digest)
     judge = current_manifest(out, "judge")
     crawl = _manifest_of(out, "crawl")
     known = _known(out, judge, config)
@@ -101,20 +115,24 @@ def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, l
     # The crawl has asked most of these hosts for their robots.txt already.
     hosts = tuple(path for manifest in (crawl, known) if manifest and "hosts" in manifest.tables
                   for path in manifest.paths("hosts"))
-    return Asked(stage, judge, known, hosts)
+    return Asked(stage, config, judge, known, hosts, blocked)
 
 
-def select_images(asked: Asked, config: ImagesConfig, run: Run, directory: str) -> tuple[Files, Files]:
+def select_images(asked: Asked, run: Run, directory: str) -> tuple[Files, Files]:
     """Returns the fetch lists and the table of what needs no fetch, written below `directory`."""
     from crawl.fetch_transforms import SplitKnown, WriteFetchLists
     from crawl.transforms import ReadTables, WriteTable, entries_of
+    config, known = asked.config, asked.known
     rules = FrontierRules(order_seed=config.order_seed)
+    same_list = known is None or known.config.get("block_hashes", "") == config.block_hashes
+    split = SplitKnown(config.shards, rules, asked.stage.out, None if same_list else asked.blocked,
+                       config.fetch.max_pixels)
 
     def select(root: Any) -> None:
         read = root | "Read" >> ReadTables({
             "wanted": (asked.judge.paths("fetch"), ImageFetch),
-            "known": (asked.known.paths("images") if asked.known else (), Image)})
-        rows, carried = (read["wanted"], read["known"]) | "Split known" >> SplitKnown(config.shards, rules)
+            "known": (known.paths("images") if known else (), Image)})
+        rows, carried = (read["wanted"], read["known"]) | "Split known" >> split
         rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
         carried | "Write carried" >> WriteTable(directory, "carried", Image, "url_key", config.buckets)
 

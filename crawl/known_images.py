@@ -1,8 +1,11 @@
-"""Which images need no second download?  Pure rules over rows of an earlier `images` table."""
+"""Which images need no second download?  Rules over rows of an earlier `images` table."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
+from crawl import storage
+from crawl.block_list import BLOCKED, UNCHECKED, BlockList
 from crawl.frontier import is_passing
 from crawl.records import Image, ImageFetch
 
@@ -25,6 +28,21 @@ def stands(outcome: str) -> bool:
     """
     refused = outcome == "robots_denied" or outcome.startswith("optout_")
     return not (is_passing(outcome) or refused or outcome in _OURS)
+
+
+def carried_as(image: Image, out: str, block_list: BlockList) -> Image | None:
+    """Returns an earlier answer as a list of hashes lets it stand, None where the URL is to be asked for again.
+
+    Bytes that are listed now stay where an earlier stage has them, and this stage does not know them.  What another
+    list blocked is asked again, unless this one names the very file.
+    """
+    if image.outcome in (BLOCKED, UNCHECKED):
+        return dataclasses.replace(image, outcome=BLOCKED) if block_list.names(image.sha256) else None
+    if image.outcome != "ok":
+        return image
+    data = storage.read_range(storage.join(out, image.part), image.offset, image.length)
+    reason = block_list.refusal(data)
+    return dataclasses.replace(image, outcome=reason, part="", offset=0, length=0) if reason else image
 
 
 def only_answer(key: str, wanted: Sequence[ImageFetch], images: Sequence[Image]) -> Image:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from crawl import storage, urls
+from crawl.block_list import BLOCKED, UNCHECKED
 from crawl.config import as_dict
 from crawl.frontier import DUE
 from crawl.images_run import ImagesConfig, next_images, select_images
@@ -58,14 +59,16 @@ def plan_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network,
         return planner.plan("crawl", f"round {number} of at most {config.max_rounds}", notes), ""
 
 
-def plan_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False) -> Plan:
+def plan_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False,
+                block_hashes: str = "") -> Plan:
     """Returns what the stage `images` would fetch for the current judge."""
-    asked = next_images(out, config, retry_failed=retry_failed, looks_only=True)
+    asked = next_images(out, config, retry_failed=retry_failed, block_hashes=block_hashes,
+                        looks_only=True)
     finished = read_manifest(out, asked.stage.folder)
     if finished is not None:
         return _nothing("image", finished, config.fetch, network)
     with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
-        entries, carried = select_images(asked, config, run, folder)
+        entries, carried = select_images(asked, run, folder)
         lists = _paths(folder, entries)
         planner, done_keys = _planner("image", config.fetch, network, lists, asked.stage.directory, config.shards,
                                       asked.hosts)
@@ -73,18 +76,18 @@ def plan_images(out: str, config: ImagesConfig, network: Network, run: Run, *, r
             if row.url_key not in done_keys:
                 planner.add(row)
         for image in _rows(_paths(folder, carried), Image):
-            planner.count(ANSWERED, image.url)
+            planner.count(image.outcome if image.outcome in (BLOCKED, UNCHECKED) else ANSWERED, image.url)
         return planner.plan("images", f"the URLs that {asked.judge.folder} asks for")
 
 
 def plan_dataset(out: str, seeds_file: str, crawl: CrawlConfig, images: ImagesConfig, judge: Any, network: Network,
-                 run: Run) -> list[Plan]:
+                 run: Run, block_hashes: str = "") -> list[Plan]:
     """Returns the plans of both stages that fetch; which images are wanted is known once `judge` has run."""
     pages, digest = plan_crawl(out, seeds_file, crawl, network, run)
     folder = current(out).get("judge")
     judged = read_manifest(out, folder) if folder else None
     if digest and judged and judged.inputs.get("crawl") == digest and judged.config == as_dict(judge):
-        return [pages, plan_images(out, images, network, run)]
+        return [pages, plan_images(out, images, network, run, block_hashes=block_hashes)]
     note = ("which images are wanted is known after `imagebert judge`, which asks nobody" if digest else
             "which images are wanted is known after the last round and `imagebert judge`")
     return [dataclasses.replace(pages, notes=(*pages.notes, note))]

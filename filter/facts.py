@@ -22,7 +22,7 @@ def image_facts(row: ImageRow, data: bytes, max_pixels: int = MAX_PIXELS) -> Ima
     if decoded.pixels is None:
         return no_facts(row, decoded.reason, decoded)
     pixels = decoded.pixels
-    small = pixels.resize((_SMALL, _SMALL), Image.Resampling.BOX)
+    small = _squeezed(pixels)
     rgb = np.asarray(small, dtype=np.uint8)
     # The hashes see the same squeezed 64 px picture, so that a copy of another size gives nearly the same bits.
     grey = small.convert("L")
@@ -32,6 +32,16 @@ def image_facts(row: ImageRow, data: bytes, max_pixels: int = MAX_PIXELS) -> Ima
         length=row.length, deviation=_deviation(np.asarray(grey)), entropy=_entropy(rgb),
         perceptual_hash=perceptual_hash(grey), difference_hash=difference_hash(grey),
         natural=on_grid(natural_probability(pixels)), colours=tuple(map(on_grid, colour_shares(rgb))))
+
+
+def picture_hash(data: bytes, max_pixels: int = MAX_PIXELS) -> str:
+    """Returns the perceptual hash that the facts of an image would have, "" for what does not decode."""
+    decoded = decode(data, max_pixels, small=SIDE)
+    return "" if decoded.pixels is None else perceptual_hash(_squeezed(decoded.pixels).convert("L"))
+
+
+def _squeezed(pixels: Image.Image) -> Image.Image:
+    return pixels.resize((_SMALL, _SMALL), Image.Resampling.BOX)
 
 
 def no_facts(row: ImageRow, reason: str, decoded: Decoded | None = None) -> ImageFacts:
