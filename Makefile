@@ -6,7 +6,7 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch install system system-bench clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-image-facts install system system-bench clean
 
 install: $(VENV)/.installed
 
@@ -54,6 +54,9 @@ bench-yardstick: install ## precision and recall against the synthetic web's tru
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill
+
+bench-image-facts: install ## images a core-second: one decode, facts, hashes, the natural-image classifier
+	$(BIN)/python -m benchmarks.image_facts --shared $(SHARED)
 
 bench-fetch: install    ## the stage images against img2dataset, a core each (about 15 minutes; needs root and `make system-bench`)
 	$(BIN)/python -m benchmarks.fetch

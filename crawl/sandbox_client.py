@@ -84,7 +84,8 @@ class Sandbox(Generic[T]):
 
     def one(self, header: Any, body: bytes) -> Answer[T]:
         """Returns the answer to one item."""
-        return next(iter(self.map([(None, header, body)])))[1]
+        (_, answer), = list(self.map([(None, header, body)]))
+        return answer
 
     def map(self, items: Iterable[tuple[K, Any, bytes]]) -> Iterator[tuple[K, Answer[T]]]:
         """Yields (key, answer) of each (key, header, body), in order; headers are JSON values, keys stay here."""
@@ -119,13 +120,13 @@ class Sandbox(Generic[T]):
     def _has_room(self, under_way: collections.deque[_Item]) -> bool:
         if not under_way:
             child, limits = self._child, self._limits
-            if child is not None and (child.answered >= limits.items or child.bytes_sent >= limits.bytes):
+            if child is not None and (child.sent >= limits.items or child.bytes_sent >= limits.bytes):
                 self.close()
             return True
         child = self._living()
         return (len(under_way) < self._limits.window
                 and sum(len(item.body) for item in under_way) < self._limits.window_bytes
-                and child.answered < self._limits.items and child.bytes_sent < self._limits.bytes)
+                and child.sent < self._limits.items and child.bytes_sent < self._limits.bytes)
 
     def _living(self) -> SandboxProcess:
         if self._child is None:

@@ -78,6 +78,7 @@ class SandboxProcess:
         self._poll.register(self._err, select.POLLIN)
         self._writing = False
         self.answered = 0
+        self.sent = 0
         self.bytes_sent = 0
         try:
             self._frame(_START_S)
@@ -93,6 +94,7 @@ class SandboxProcess:
 
     def send(self, header: bytes, body: bytes) -> None:
         """Queues a request; it is written while answers are waited for."""
+        self.sent += 1
         self.bytes_sent += len(body)
         self._outbox.append(memoryview(FRAME.pack(len(header), len(body)) + header))
         if body:

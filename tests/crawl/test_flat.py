@@ -5,7 +5,7 @@ import pytest
 
 from crawl.flat import flat, unflat
 from crawl.records import Candidate, FetchLog, Link, Signal, SourceText
-from tests.crawl.test_sandbox import log_of
+from tests.crawl.test_page_work import log_of
 
 CANDIDATE = Candidate(
     occurrence="0" * 32, page_key="a", page_url="http://a/", image_key="b", image_url="http://a/b", found_in="img.src",
