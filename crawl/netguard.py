@@ -50,6 +50,16 @@ def is_public(address: Address) -> bool:
     return all(form.is_global and not _within(form, _NEVER_PUBLIC) for form in _forms(address))
 
 
+@functools.lru_cache(maxsize=65536)
+def _seen(address: str) -> tuple[Address | None, bool]:
+    """Returns the parsed address, None for what is none, and whether it is public."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return None, False
+    return parsed, is_public(parsed)
+
+
 def _forms(address: Address) -> Iterator[Address]:
     """Yields the address, and the IPv4 addresses that a transition form of IPv6 would lead to."""
     if isinstance(address, ipaddress.IPv4Address):
@@ -114,12 +124,9 @@ class AddressPolicy:
 
     def may_dial(self, url: str, address: str) -> bool:
         """Returns whether the socket for a URL may be opened to this IP address."""
-        try:
-            parsed = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        if is_public(parsed):
-            return True
+        parsed, public = _seen(address.partition("%")[0])
+        if public or parsed is None:
+            return public
         if not self.is_allowed(url):
             return False
         named = (urls.host(url), *(self.mapped(urls.host(url), urls.port(url)) or ())[:1])

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import hashlib
 import io
+import json
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -18,7 +19,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from crawl import storage
-from crawl.config import canonical_json
 from crawl.errors import UsageError
 
 R = TypeVar("R")
@@ -65,18 +65,43 @@ def _arrow_type(hint: Any) -> pa.DataType:
 
 def row_digest(row: Any) -> int:
     """Returns the sha256 of one row's canonical JSON as an integer."""
-    plain = dataclasses.asdict(row)
-    return int.from_bytes(hashlib.sha256(canonical_json(_printable(plain)).encode()).digest(), "big")
+    return _digest(plain_row(row))
+
+
+def _digest(plain: dict[str, Any]) -> int:
+    return int.from_bytes(hashlib.sha256(_CANONICAL.encode(plain).encode()).digest(), "big")
 
 
 def _printable(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, dict):
-        return {name: _printable(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_printable(item) for item in value]
-    return value
+    raise TypeError(f"{type(value).__name__} in a row")
+
+
+# As crawl.config.canonical_json writes it; bytes as hex.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+                              default=_printable)
+
+
+def plain_row(row: Any) -> dict[str, Any]:
+    """Returns what `dataclasses.asdict` returns, in a fifth of its time: nothing is copied that cannot change."""
+    plains = _plains(typing.cast(Any, type(row)))
+    return {name: plain(getattr(row, name)) if plain else getattr(row, name) for name, plain in plains}
+
+
+@functools.cache
+def _plains(record_type: Any) -> list[tuple[str, Callable[[Any], Any] | None]]:
+    hints = typing.get_type_hints(record_type)
+    return [(field.name, _plain(hints[field.name])) for field in dataclasses.fields(record_type)]
+
+
+def _plain(hint: Any) -> Callable[[Any], Any] | None:
+    if dataclasses.is_dataclass(hint):
+        return plain_row
+    if typing.get_origin(hint) is tuple:
+        inner = _plain(typing.get_args(hint)[0])
+        return (lambda items: [inner(item) for item in items]) if inner else list
+    return None
 
 
 def add_digests(digests: Iterable[int]) -> str:
@@ -87,13 +112,13 @@ def add_digests(digests: Iterable[int]) -> str:
 def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[str, Any]]:
     """Returns the Parquet bytes of rows in the order given, and rows, digest and outcomes for their entry."""
     listed = list(rows)
-    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in listed],      # type: ignore[call-overload]
-                                 schema=schema_of(typing.cast(Any, record_type)))
+    plain = [plain_row(row) for row in listed]
+    table = pa.Table.from_pylist(plain, schema=schema_of(typing.cast(Any, record_type)))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **_WRITER_OPTIONS)
     counts = collections.Counter(str(getattr(row, "outcome", "")) for row in listed)
     counts.pop("", None)
-    return buffer.getvalue(), {"rows": len(listed), "digest": add_digests(row_digest(row) for row in listed),
+    return buffer.getvalue(), {"rows": len(listed), "digest": add_digests(map(_digest, plain)),
                                "outcomes": tuple(sorted(counts.items()))}
 
 

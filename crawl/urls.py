@@ -54,26 +54,33 @@ def url_key(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()[:32]
 
 
+@functools.lru_cache(maxsize=16384)
+def _parts(url: str) -> tuple[str, str, int, str]:
+    """Returns scheme, host, port and target; a request asks for them a dozen times."""
+    parsed = ada_url.URL(url)
+    protocol, port = parsed.protocol, parsed.port
+    return (protocol.removesuffix(":"), parsed.hostname.strip("[]").removesuffix("."),
+            int(port) if port else _DEFAULT_PORTS[protocol], parsed.pathname + parsed.search)
+
+
 def scheme(url: str) -> str:
     """Returns `http` or `https`."""
-    return ada_url.URL(url).protocol.removesuffix(":")
+    return _parts(url)[0]
 
 
 def host(url: str) -> str:
     """Returns the host name or IP literal as it is dialled: lower case, IPv6 without brackets, no final dot."""
-    return ada_url.URL(url).hostname.strip("[]").removesuffix(".")
+    return _parts(url)[1]
 
 
 def port(url: str) -> int:
     """Returns the port, the scheme's own when none is written."""
-    parsed = ada_url.URL(url)
-    return int(parsed.port) if parsed.port else _DEFAULT_PORTS[parsed.protocol]
+    return _parts(url)[2]
 
 
 def target(url: str) -> str:
     """Returns path and query: what robots rules are matched against."""
-    parsed = ada_url.URL(url)
-    return parsed.pathname + parsed.search
+    return _parts(url)[3]
 
 
 def host_port(url: str) -> str:
