@@ -1,7 +1,8 @@
 """Fetches one shard of a fetch list and commits what came back part by part: the measured step of a crawl.
 
     fetch_shard(list_path, directory, out, policy, network, round, kind, *,
-                known_hosts=(), limits=PartLimits(), blocked=BlockFile(), progress=None) -> Iterator[crawl.parts.Part]
+                known_hosts=(), limits=PartLimits(), blocked=BlockFile(), progress=None, shards=1, lease_s=None)
+                -> Iterator[crawl.parts.Part]
 
         list_path    Parquet table of crawl.records.FetchRow of ONE shard, sorted by order_key; rows are streamed
         directory    the stage folder with its root (Stage.directory); parts go to `directory/shard-0007/`
@@ -15,9 +16,17 @@
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
         blocked      crawl.block_list.BlockFile: hashes of images whose bytes are not to be stored
         progress     called as progress(done, total) in rows of the list, never more than about 5 times a second
+        shards       how many fetch lists there are: a server belongs to one of them (crawl/partitions.py)
+        lease_s      life of the leases; None for twice the longest request and half a minute
 
     Yields every part of the shard, those of an earlier run first, each after it is committed; an empty list yields
     nothing.  Run again, it fetches only the rows without a committed log row; over a finished shard it fetches nothing.
+
+One worker at a time works on a shard: `shard-0007/work.lease` is its right to commit parts, `shard-0007/dial.lease`
+the right to dial the shard's servers (another shard takes it for the hops of redirects that lead there).  A second
+execution of the same bundle waits, yields the parts as the first commits them, and fetches what is left when the first
+lets go or its lease runs out.  Who was paused that long finds the lease lost before his next dial and before his next
+commit, drops what he has not committed, and waits in turn.
 
     crawl.parts.Part: shard, index, bytes (FileEntry of the WARC or tar), log (FileEntry of the FetchLog or ImageLog
         table, with `outcomes` counted), hosts (FileEntry of the Host table); names are relative to the stage folder.
@@ -48,15 +57,18 @@ Outcomes of a row
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
-import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from crawl import storage, urls, warc
 from crawl.block_list import BlockFile, BlockList
-from crawl.parts import Part, PartLimits, PartWriter, committed
+from crawl.lease import Lease, LeaseLost, elapsed, holder_of
+from crawl.partitions import Partitions
+from crawl.parts import Part, PartLimits, PartWriter, committed, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.sniff import sniff
@@ -65,47 +77,93 @@ from crawl.tables import read_column, read_matching, read_table
 from crawl.visits import Visit, Visits
 
 _PROGRESS_S = 0.2
+_WAIT_S = 0.5                      # between two looks at a shard that another worker fetches
+
+_log = logging.getLogger(__name__)
 
 
 def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, network: Network, round: int, kind: str,
                 *, known_hosts: Sequence[str] = (), limits: PartLimits = PartLimits(),     # noqa: B008, it is frozen
                 blocked: BlockFile = BlockFile(),                                          # noqa: B008, it is frozen
-                progress: Callable[[int, int], None] | None = None) -> Iterator[Part]:
-    """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet."""
+                progress: Callable[[int, int], None] | None = None, shards: int = 1,
+                lease_s: float | None = None) -> Iterator[Part]:
+    """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet.
+
+    Raises TimeoutError when another worker holds the shard for longer than any worker needs.
+    """
     if kind not in ("page", "image"):
         raise ValueError(f"kind is {kind!r}; it is 'page' or 'image'")
-    rows = read_table(list_path, FetchRow)
-    first = next(rows, None)
+    first = next(read_table(list_path, FetchRow), None)
     if first is None:
         return
     total, sites = _size_and_sites(list_path)
-    done: set[str] = set()
-    hosts = {host.authority: host for path in known_hosts for host in read_matching(
-        path, Host, "authority", lambda authority: urls.politeness_key(authority) in sites)}
-    index = 0
-    for part in committed(directory, first.shard):
-        done.update(row.url_key for row in read_table(storage.join(directory, part.log.name), _log_type(kind)))
-        hosts |= {host.authority: host for host in read_table(storage.join(directory, part.hosts.name), Host)}
-        index = part.index + 1
-        yield part
-    if len(done) >= total:
-        return
-    todo = (row for row in itertools.chain([first], rows) if row.url_key not in done)
-    report = _Progress(progress, len(done), total)
-    visits = Visits(policy, network, kind, hosts)
-    with (BlockList(blocked, policy.max_pixels) as block_list,
-          PartWriter(directory, out, first.shard, index, kind, limits, _opening(kind, policy, round)) as writer):
-        for visit in visits.run(todo):
-            if visit is not None:
-                row, stored = _logged(visit, kind, round, policy, block_list)
-                writer.add(row, visits.new_hosts, stored)
-                visits.new_hosts.clear()
-                report.one_more()
-            if writer.is_full() and (part_now := writer.commit()):
-                yield part_now
-        if last := writer.commit():
-            yield last
-    report.end()
+    seen = _Seen(directory, first.shard, {host.authority: host for path in known_hosts for host in read_matching(
+        path, Host, "authority", lambda authority: urls.politeness_key(authority) in sites)})
+    lasts_s = lease_s or 2 * max(policy.page_timeout_s, policy.image_timeout_s, policy.robots_timeout_s) + 30
+    work, dial = (Lease(storage.join(directory, shard_name(first.shard), name), lasts_s)
+                  for name in ("work.lease", "dial.lease"))
+    give_up_at = elapsed() + 2 * policy.shard_seconds + 3 * lasts_s
+
+    def fetch_rest() -> Iterator[Part]:
+        todo = (row for row in read_table(list_path, FetchRow) if row.url_key not in seen.done)
+        report = _Progress(progress, len(seen.done), total)
+        partitions = Partitions(first.shard, shards, lambda number: dial if number == first.shard else Lease(
+            storage.join(directory, shard_name(number), "dial.lease"), lasts_s))
+        visits = Visits(policy, network, kind, seen.hosts, partitions=partitions)
+        with (contextlib.closing(partitions), BlockList(blocked, policy.max_pixels) as block_list,
+              PartWriter(directory, out, first.shard, seen.index, kind, limits, _opening(kind, policy, round),
+                         confirm=work.confirm) as writer):
+            for visit in visits.run(todo):
+                work.keep()
+                if visit is not None:
+                    row, stored = _logged(visit, kind, round, policy, block_list)
+                    writer.add(row, visits.new_hosts, stored)
+                    visits.new_hosts.clear()
+                    report.one_more()
+                if writer.is_full() and writer.commit():
+                    yield from seen.new_parts()
+            if writer.commit():
+                yield from seen.new_parts()
+        report.end()
+
+    while True:
+        yield from seen.new_parts()
+        if len(seen.done) >= total:
+            return
+        if not work.take():
+            if elapsed() > give_up_at:
+                raise TimeoutError(f"{work.path}: held by {holder_of(work.path)} for longer than a shard may take")
+            dial.watch()
+            time.sleep(_WAIT_S)
+            continue
+        try:
+            yield from seen.new_parts()                # committed between the look and the lease
+            if len(seen.done) < total:
+                yield from fetch_rest()
+        except (LeaseLost, storage.CommitConflict) as error:
+            _log.warning("shard %d: what is not committed is dropped: %s", first.shard, error)
+        finally:
+            work.release()
+
+
+class _Seen:
+    """What is committed of a shard, whoever committed it."""
+
+    def __init__(self, directory: str, shard: int, hosts: dict[str, Host]) -> None:
+        self.index = 0                     # of the next part
+        self.done: set[str] = set()        # url_keys with a committed row
+        self.hosts = hosts                 # robots answers, the newest of each authority
+        self._directory = directory
+        self._shard = shard
+
+    def new_parts(self) -> Iterator[Part]:
+        """Takes in and yields the parts that were committed since the last call."""
+        for part in committed(self._directory, self._shard, self.index):
+            self.done.update(read_column(storage.join(self._directory, part.log.name), "url_key"))
+            self.hosts |= {host.authority: host for host in read_table(
+                storage.join(self._directory, part.hosts.name), Host)}
+            self.index = part.index + 1
+            yield part
 
 
 def image_of(log: ImageLog) -> Image:

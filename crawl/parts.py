@@ -7,7 +7,9 @@
     STAGE/shard-0007/part-00000.json                    names, sizes and sha256 of the three, written last
 
 The bytes' names carry their own sha256, so what a killed run left under no JSON file is never mistaken for anything,
-and of two runs over one shard the first to write a JSON file wins while the other stops with CommitConflict.
+and of two runs over one shard the first to write a JSON file wins while the other gets CommitConflict.  A part is
+written where it stays on a local disk, and to a temporary file that is then uploaded piece by piece for an object
+store: in memory there are the rows, the robots answers, and nothing of the bodies.
 """
 from __future__ import annotations
 
@@ -29,6 +31,7 @@ from crawl.tables import FileEntry, encode_table, from_row
 
 _SUFFIX = {"page": ".warc.gz", "image": ".tar"}
 _BLOCK = 512                       # tar
+_HELD = 32 << 20                   # bytes of robots answers in memory
 _OPEN = "open"                     # first word of the name of a part that is being written
 
 
@@ -36,9 +39,9 @@ _OPEN = "open"                     # first word of the name of a part that is be
 class PartLimits:
     """When a part is closed: what a kill can lose."""
 
-    rows: int = 1000
-    bytes: int = 64 << 20
-    seconds: float = 60.0
+    rows: int = 20_000             # log rows wait in memory, 2 to 4 KB each
+    bytes: int = 256 << 20
+    seconds: float = 300.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -66,9 +69,9 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:04d}"
 
 
-def committed(directory: str, shard: int) -> Iterator[Part]:
-    """Yields the committed parts of a shard by their numbered names, in order."""
-    for index in range(1 << 31):
+def committed(directory: str, shard: int, first: int = 0) -> Iterator[Part]:
+    """Yields the committed parts of a shard by their numbered names, in order, from number `first` on."""
+    for index in range(first, 1 << 31):
         path = storage.join(directory, shard_name(shard), f"part-{index:05d}.json")
         if not storage.exists(path):
             return
@@ -86,8 +89,12 @@ class PartWriter:
     """The open part of one shard: bodies go to a temporary file, rows wait in memory until both are committed."""
 
     def __init__(self, directory: str, out: str, shard: int, index: int, kind: str, limits: PartLimits,
-                 opening: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: opening(name): the bytes a file of this name begins with."""
+                 opening: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic,
+                 confirm: Callable[[], None] = lambda: None) -> None:
+        """Args:
+            opening(name): the bytes a file of this name begins with.
+            confirm: raises when a part is not ours to commit any more; called before the first and the last write.
+        """
         self._directory = directory
         self._out = out
         self._shard = shard
@@ -95,6 +102,7 @@ class PartWriter:
         self._limits = limits
         self._opening = opening
         self._clock = clock
+        self._confirm = confirm
         self._index = index
         self._folder = storage.join(directory, shard_name(shard))
         self._local = tempfile.gettempdir() if storage.is_remote(directory) else self._folder
@@ -103,8 +111,10 @@ class PartWriter:
         self._hosts: list[Host] = []
         self._stored: dict[str, tuple[int, int]] = {}        # sha256 of an image -> its place in this part
         self._size = 0
+        self._held = 0                                       # bytes of the hosts' files
+        self._hash = hashlib.sha256()
         self._opened_at = clock()
-        _remove_leftovers(self._local, self._prefix)
+        _remove_leftovers(self._local, (self._prefix, "part-") if self._local == self._folder else (self._prefix,))
 
     def __enter__(self) -> PartWriter:
         return self
@@ -120,7 +130,7 @@ class PartWriter:
     def _prefix(self) -> str:
         # One name for each shard of each stage, also in a shared temporary folder.
         identity = hashlib.sha256(self._folder.encode()).hexdigest()[:12]
-        return f"{_OPEN}-{identity}-{socket.gethostname()}-"
+        return f"{_OPEN}-{identity}.{socket.gethostname()}-"
 
     def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"") -> None:
         """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
@@ -130,6 +140,7 @@ class PartWriter:
         if not self._rows:
             self._opened_at = self._clock()
         self._hosts += hosts
+        self._held += sum(len(host.body) + len(host.tdm_body) for host in hosts)
         if stored:
             offset, length = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
             row = dataclasses.replace(row, offset=offset, length=length)
@@ -138,7 +149,7 @@ class PartWriter:
     def is_full(self) -> bool:
         """Returns whether the part has reached one of its limits."""
         return bool(self._rows) and (
-            len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes
+            len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes or self._held >= _HELD
             or self._clock() - self._opened_at >= self._limits.seconds)
 
     def commit(self) -> Part | None:
@@ -148,6 +159,7 @@ class PartWriter:
         """
         if not self._rows:
             return None
+        self._confirm()
         stem = f"part-{self._index:05d}"
         body = self._commit_bytes(stem)
         part = storage.join(os.path.relpath(self._directory, self._out) if not storage.is_remote(self._directory)
@@ -157,9 +169,10 @@ class PartWriter:
         hosts = self._commit_table(stem, ".hosts.parquet", Host, self._hosts)
         committed_part = Part(self._shard, self._index, body, log, hosts)
         value = {name: dataclasses.asdict(getattr(committed_part, name)) for name in ("bytes", "log", "hosts")}
+        self._confirm()
         storage.commit_bytes(storage.join(self._folder, stem + ".json"),
                              (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
-        self._rows, self._hosts, self._size = [], [], 0
+        self._rows, self._hosts, self._size, self._held = [], [], 0, 0
         self._stored.clear()
         self._index += 1
         return committed_part
@@ -170,14 +183,14 @@ class PartWriter:
         else:
             self._append(b"")
         assert self._file is not None
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.seek(0)
-        sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()      # type: ignore[arg-type]
+        with storage.disk(self._file.name):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        sha256 = self._hash.hexdigest()
         size = os.fstat(self._file.fileno()).st_size
         name = f"{stem}-{sha256[:12]}{_SUFFIX[self._kind]}"
         if storage.is_remote(self._directory):
-            storage.commit_bytes(storage.join(self._folder, name), storage.read_bytes(self._file.name))
+            storage.upload(self._file.name, storage.join(self._folder, name))
             os.unlink(self._file.name)
         else:
             storage.link_new(self._file.name, storage.join(self._folder, name))
@@ -198,9 +211,16 @@ class PartWriter:
             os.makedirs(self._local, exist_ok=True)
             name = f"{self._prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp"
             self._file = open(os.path.join(self._local, name), "w+b")      # noqa: SIM115, closed by commit or exit
-            self._size = self._file.write(self._opening(f"{shard_name(self._shard)}/part-{self._index:05d}"))
-        offset = self._size
-        self._size += self._file.write(data)
+            self._size, self._hash = 0, hashlib.sha256()
+            self._write(self._opening(f"{shard_name(self._shard)}/part-{self._index:05d}"))
+        return self._write(data)
+
+    def _write(self, data: bytes) -> tuple[int, int]:
+        assert self._file is not None
+        with storage.disk(self._file.name):
+            self._file.write(data)
+        self._hash.update(data)
+        offset, self._size = self._size, self._size + len(data)
         return offset, len(data)
 
     def _store_image(self, row: FetchLog, data: bytes) -> tuple[int, int]:
@@ -215,13 +235,14 @@ class PartWriter:
         return self._stored[row.sha256]
 
 
-def _remove_leftovers(folder: str, prefix: str) -> None:
-    """Removes the open parts of killed runs on this machine; nothing is decided by their being there."""
+def _remove_leftovers(folder: str, prefixes: tuple[str, ...]) -> None:
+    """Removes what killed runs on this machine were writing; nothing is decided by its being there."""
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):
-        pid = name.removeprefix(prefix).partition("-")[0]
-        if name.startswith(prefix) and pid.isdigit() and not _is_running(int(pid)):
+        process = name.removesuffix(".tmp").partition(f".{socket.gethostname()}-")[2]
+        pid = process.partition("-")[0]
+        if name.startswith(prefixes) and name.endswith(".tmp") and pid.isdigit() and not _is_running(int(pid)):
             os.unlink(os.path.join(folder, name))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import heapq
+import math
 from typing import Generic, TypeVar
 
 from crawl.policy import FetchPolicy, Network
@@ -42,13 +43,15 @@ def pace_of(kind: str, policy: FetchPolicy, network: Network, is_allowed: bool) 
 
 
 class _Key(Generic[T]):
-    __slots__ = ("back_off", "busy", "crawl_delay_s", "failures", "good", "next_ok", "pace", "suspended", "tasks")
+    __slots__ = ("asked_at", "back_off", "busy", "crawl_delay_s", "failures", "good", "next_ok", "pace", "suspended",
+                 "tasks")
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
         self.tasks: collections.deque[T] = collections.deque()
         self.busy = False
         self.next_ok = 0.0
+        self.asked_at = -math.inf  # end of the last request
         self.crawl_delay_s = 0.0
         self.back_off = 1.0
         self.good = 0
@@ -66,11 +69,21 @@ class Scheduler(Generic[T]):
         self._count = 0                                      # breaks ties in the order of arrival
         self.waiting = 0                                     # tasks in queues
 
-    def add(self, key: str, task: T, pace: Pace, *, first: bool = False) -> None:
-        """Puts a task at the end, or the front, of its key's queue."""
+    def add(self, key: str, task: T, pace: Pace, *, first: bool = False, since: float | None = None,
+            known_delay_s: float = 0.0) -> None:
+        """Puts a task at the end, or the front, of its key's queue.
+
+        Args:
+            since: when we took over the key's server: another worker may have asked it a moment before, so the first
+                request waits the full delay from then on.
+            known_delay_s: a Crawl-delay that counts for this first wait.
+        """
         state = self._keys.get(key)
         if state is None:
             state = self._keys[key] = _Key(pace)
+        if since is not None:
+            wait = state.pace.delay(max(state.crawl_delay_s, known_delay_s), 0.0, state.back_off)
+            state.next_ok = max(state.next_ok, since + wait)
         if first:
             state.tasks.appendleft(task)
         else:
@@ -81,13 +94,16 @@ class Scheduler(Generic[T]):
 
     def take(self, now: float) -> tuple[str, T] | None:
         """Returns a key that may be asked now and its next task, and keeps the key for it; None when none may."""
-        if not self._heap or self._heap[0][0] > now:
-            return None
-        _, _, key = heapq.heappop(self._heap)
-        state = self._keys[key]
-        state.busy = True
-        self.waiting -= 1
-        return key, state.tasks.popleft()
+        while self._heap and self._heap[0][0] <= now:
+            _, _, key = heapq.heappop(self._heap)
+            state = self._keys[key]
+            if state.next_ok > now:              # put off after it was queued
+                self._push(key, state)
+                continue
+            state.busy = True
+            self.waiting -= 1
+            return key, state.tasks.popleft()
+        return None
 
     def next_time(self) -> float:
         """Returns when the next key may be asked, infinity when no task waits for time."""
@@ -96,6 +112,14 @@ class Scheduler(Generic[T]):
     def give_back(self, key: str) -> None:
         """Frees a key whose task needed no request: the next one may go at once."""
         self._free(key, self._keys[key])
+
+    def put_back(self, key: str, task: T, until: float) -> None:
+        """Frees a key whose task may be asked for only later."""
+        state = self._keys[key]
+        state.tasks.appendleft(task)
+        self.waiting += 1
+        state.next_ok = max(state.next_ok, until)
+        self._free(key, state)
 
     def answered(self, key: str, now: float, latency_s: float, *, good: bool, counts: bool,
                  retry_after_s: float = 0.0) -> None:
@@ -116,12 +140,18 @@ class Scheduler(Generic[T]):
             state.suspended = state.suspended or state.failures >= self._suspend_after
         pause = max(state.pace.delay(state.crawl_delay_s, latency_s, state.back_off), retry_after_s)
         state.next_ok = max(state.next_ok, now + pause)
+        state.asked_at = now
         self._free(key, state)
 
     def ask_for_delay(self, key: str, crawl_delay_s: float) -> None:
-        """Obeys a Crawl-delay from now on; of several authorities of one key the longest counts."""
+        """Obeys a Crawl-delay from the last request on; of several authorities of one key the longest counts."""
         state = self._keys[key]
         state.crawl_delay_s = max(state.crawl_delay_s, crawl_delay_s)
+        state.next_ok = max(state.next_ok, state.asked_at + state.crawl_delay_s)
+
+    def known(self) -> list[str]:
+        """Returns every key that was ever added."""
+        return list(self._keys)
 
     def is_late(self, key: str, deadline: float) -> bool:
         """Returns whether a key may be asked again only after the deadline."""

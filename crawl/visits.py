@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from crawl import consent, urls
 from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.fetch import Client
+from crawl.partitions import Partitions
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
@@ -64,8 +65,12 @@ class Visits:
     """Visits the rows of one shard."""
 
     def __init__(self, policy: FetchPolicy, network: Network, kind: str, known_hosts: Mapping[str, Host],
-                 clock: Callable[[], float] = time.monotonic, *, rules_only: bool = False) -> None:
-        """Args: rules_only: ask for rules alone; a row that may be fetched ends as `ok` without a request for it."""
+                 clock: Callable[[], float] = time.monotonic, *, rules_only: bool = False,
+                 partitions: Partitions | None = None) -> None:
+        """Args:
+            rules_only: ask for rules alone; a row that may be fetched ends as `ok` without a request for it.
+            partitions: which servers may be dialled from here; None for all of them.
+        """
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
         self._policy = policy
         self._network = network
@@ -74,6 +79,9 @@ class Visits:
         self._rules_only = rules_only
         self._clock = clock
         self._addresses = network.addresses()
+        self._partitions = partitions or Partitions()
+        self._aside: dict[int, collections.deque[_Task]] = {}    # partition that is not held -> tasks that need it
+        self._load: collections.Counter[int] = collections.Counter()     # partition -> tasks queued or in flight
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
         self._hosts: dict[str, Host] = {}                    # authorities whose answers hold in this run
         self._access = functools.lru_cache(_PARSED_RULES)(functools.partial(Access, policy=policy))
@@ -81,6 +89,11 @@ class Visits:
         self._finished: collections.deque[Visit] = collections.deque()
         self._open_rows = 0                # admitted and not yet yielded
         self._deadline = clock() + policy.shard_seconds
+        self._known_delays: dict[str, float] = {}            # politeness key -> what a robots.txt asked for before
+        for host in known_hosts.values():
+            if host.crawl_delay_s:
+                key = urls.politeness_key(host.authority)
+                self._known_delays[key] = max(self._known_delays.get(key, 0.0), host.crawl_delay_s)
 
     def run(self, rows: Iterable[FetchRow]) -> Iterator[Visit | None]:
         """Yields a Visit for each row, in the order they end, and None now and then while it waits."""
@@ -93,6 +106,7 @@ class Visits:
                     more = row is not None
                     if row is not None:
                         self._admit(row)
+                self._hold_partitions(more)
                 self._begin_what_may(client)
                 while self._finished:
                     self._open_rows -= 1
@@ -112,30 +126,62 @@ class Visits:
     def _refusal(self, url: str) -> str:
         return refusal(self._policy, self._addresses, url)
 
+    def _hold_partitions(self, more: bool) -> None:
+        """Takes the partitions that tasks wait for, when they are free; gives back those that nothing needs."""
+        for number in self._partitions.keep():
+            for key in self._scheduler.known():
+                if self._partitions.of(key) == number:
+                    for task in self._drain(key):
+                        self._queue(task)                    # aside, until the partition is ours again
+        for number in [number for number, tasks in self._aside.items() if tasks and self._partitions.take(number)]:
+            for task in self._aside.pop(number):
+                self._queue(task)
+        for number in self._partitions.held():
+            if not self._load[number] and not (more and number == self._partitions.own):
+                self._partitions.drop(number)
+
+    def _drain(self, key: str | None = None) -> list[_Task]:
+        """Returns and removes the tasks that wait at a key, or at all."""
+        tasks = self._scheduler.drain(key)
+        self._load.subtract(self._partitions.of(urls.politeness_key(task.url)) for task in tasks)
+        return tasks
+
     def _queue(self, task: _Task, *, first: bool = False) -> None:
         """Puts a task where its next hop's host is served, or ends it where that host is not served any more."""
         key = urls.politeness_key(task.url)
+        number = self._partitions.of(key)
         if self._scheduler.is_suspended(key):
             self._give_up(task, "deferred_suspended")
         elif self._clock() >= self._deadline or self._scheduler.is_late(key, self._deadline):
             self._give_up(task, "deferred_budget")
+        elif not self._partitions.is_held(number):
+            waiting = self._aside.setdefault(number, collections.deque())
+            (waiting.appendleft if first else waiting.append)(task)
         else:
             pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url))
-            self._scheduler.add(key, task, pace, first=first)
+            self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number),
+                                known_delay_s=self._known_delays.get(key, 0.0))
+            self._load[number] += 1
 
     def _begin_what_may(self, client: Client) -> None:
         now = self._clock()
         if now >= self._deadline:
-            for task in self._scheduler.drain():
+            for task in [*self._drain(), *(task for tasks in self._aside.values() for task in tasks)]:
                 self._give_up(task, "deferred_budget")
+            self._aside.clear()
             return
         while not client.is_full and (taken := self._scheduler.take(now)):
             key, task = taken
-            if task.row is None or self._may_ask(task):
-                kind = self._kind_of(task)
-                client.start(task.url, kind, max(0.001, self._total_s(kind) - task.spent_s), (key, task))
-            else:
+            number = self._partitions.of(key)
+            kind = self._kind_of(task)
+            seconds = max(0.001, self._total_s(kind) - task.spent_s)
+            if task.row is not None and not self._may_ask(task):
+                self._load[number] -= 1
                 self._scheduler.give_back(key)
+            elif self._partitions.left_s(number) <= seconds:          # it would not end while the server is ours
+                self._scheduler.put_back(key, task, now + _HEARTBEAT_S)
+            else:
+                client.start(task.url, kind, seconds, (key, task))
 
     def _may_ask(self, task: _Task) -> bool:
         """Returns whether a row's next hop may be requested now; if not, it is ended or parked for its robots.txt."""
@@ -169,10 +215,11 @@ class Visits:
         if client.in_flight:
             for (key, task), answer in client.wait(until):
                 self._answered(key, task, answer)
-        elif self._scheduler.waiting and until > 0:
+        elif (self._scheduler.waiting or any(self._aside.values())) and until > 0:
             time.sleep(until)
 
     def _answered(self, key: str, task: _Task, answer: Answer) -> None:
+        self._load[self._partitions.of(key)] -= 1
         task.spent_s += answer.seconds
         fault = answer.outcome in _FAULTS or answer.status == 429 or answer.status >= 500
         passing = answer.outcome in _PASSING_FAULTS or answer.outcome == "ok" and answer.status in _PASSING_STATUSES
@@ -192,10 +239,10 @@ class Visits:
         else:
             self._end(task, self._fetched(task, _outcome(answer), answer))
         if self._scheduler.is_suspended(key):
-            for waiting in self._scheduler.drain(key):
+            for waiting in self._drain(key):
                 self._give_up(waiting, "deferred_suspended")
         elif self._scheduler.is_late(key, self._deadline):
-            for waiting in self._scheduler.drain(key):
+            for waiting in self._drain(key):
                 self._give_up(waiting, "deferred_budget")
 
     def _follow(self, task: _Task, answer: Answer) -> None:
@@ -243,6 +290,7 @@ class Visits:
     def _end_file(self, task: _Task, fetched: Fetched) -> None:
         if task.host is None:
             host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
+            self._scheduler.ask_for_delay(urls.politeness_key(task.authority), host.crawl_delay_s)
             tdmrep = str(urls.normalize(PATH, robots_url(task.authority)))
             if not fetched.outcome.startswith("deferred_") and not self._access(host).ask(tdmrep)[0]:
                 self._queue(_Task(tdmrep, None, task.authority, host), first=True)

@@ -182,9 +182,9 @@ def test_only_the_known_hosts_of_the_lists_own_sites_are_held(web, tmp_path, mon
     held = []
 
     class Watched(Visits):
-        def __init__(self, policy, network, kind, known_hosts):
+        def __init__(self, policy, network, kind, known_hosts, **more):
             held.extend(known_hosts)
-            super().__init__(policy, network, kind, known_hosts)
+            super().__init__(policy, network, kind, known_hosts, **more)
     monkeypatch.setattr("crawl.fetch_shard.Visits", Watched)
     tracemalloc.start()
     part, = fetch_shard(write_list(str(tmp_path), ["http://www.a.test/1"]), f"{tmp_path}/out/s/def", f"{tmp_path}/out",

@@ -1,0 +1,166 @@
+"""Who fetches when there are two: a bundle executed twice, a paused holder that comes back, redirects between shards.
+
+What is asserted is what the servers saw.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from crawl import tables
+from crawl.fetch_shard import fetch_shard
+from crawl.frontier import shard_of
+from crawl.lease import Lease
+from crawl.parts import PartLimits, committed
+from crawl.records import FetchLog, FetchRow
+from tests.crawl.loopback import quick, row, serving, write_list
+
+DELAY = 0.1
+SLACK = 0.03                       # of a busy machine between two clocks
+HOSTS = [f"h{n}.test" for n in range(4)]
+GIVEN = [f"http://{HOSTS[n % 4]}/{n}" for n in range(60)]
+SHORT = {"page_timeout_s": 0.4, "robots_timeout_s": 0.4, "image_timeout_s": 0.4, "connect_timeout_s": 0.4}
+
+
+@pytest.fixture()
+def web():
+    with serving() as found:
+        yield found
+
+
+def smallest_gap(web):
+    """Seconds between the closest two requests to one host."""
+    gaps = []
+    for host in {name for _, name, _ in web.log}:
+        times = sorted(at for at, name, _ in web.log if name == host)
+        gaps += [after - before for before, after in zip(times, times[1:], strict=False)]
+    return min(gaps)
+
+
+def urls_of(directory, parts):
+    return [found.url for part in parts for found in tables.read_table(f"{directory}/{part.log.name}", FetchLog)]
+
+
+def test_a_bundle_executed_twice_is_fetched_once(web, tmp_path):
+    path, directory = write_list(str(tmp_path), GIVEN), f"{tmp_path}/out/s/abc"
+    got = {}
+
+    def execute(name):
+        got[name] = list(fetch_shard(path, directory, f"{tmp_path}/out", quick(), web.network(min_delay_s=0.02), 2,
+                                     "page", limits=PartLimits(rows=7)))
+    threads = [threading.Thread(target=execute, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got["a"] == got["b"] == list(committed(directory, 7))
+    assert sorted(urls_of(directory, got["a"])) == sorted(GIVEN)
+    assert sorted(f"http://{host}{path}" for _, host, path in web.log if path.strip("/").isdigit()) == sorted(GIVEN)
+
+
+def test_a_second_execution_gives_up_in_the_end(web, tmp_path, monkeypatch):
+    path, directory = write_list(str(tmp_path), GIVEN), f"{tmp_path}/out/s/abc"
+    assert Lease(f"{directory}/shard-0007/work.lease", 900).take()
+    with pytest.raises(TimeoutError, match=rf"shard-0007/work.lease: held by pid {os.getpid()} for longer"):
+        list(fetch_shard(path, directory, f"{tmp_path}/out", quick(shard_seconds=0.1), web.network(), 2, "page",
+                         lease_s=0.1))
+    assert not web.log
+
+
+CHILD = """
+import sys
+from crawl.fetch_shard import fetch_shard
+from crawl.parts import PartLimits
+from tests.crawl.loopback import Web, quick
+from tests.crawl.test_takeover import DELAY, SHORT
+web = Web()
+web.port = int(sys.argv[1])
+for part in fetch_shard(sys.argv[2], sys.argv[3], sys.argv[4], quick(**SHORT), web.network(min_delay_s=DELAY), 2,
+                        "page", limits=PartLimits(rows=7), lease_s=1.5):
+    print(part.index, flush=True)
+"""
+
+
+def test_a_paused_holder_that_comes_back_neither_dials_nor_commits(web, tmp_path):
+    path, directory = write_list(str(tmp_path), GIVEN), f"{tmp_path}/out/s/abc"
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(web.port), path, directory, f"{tmp_path}/out"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert child.stdout.readline() == "0\n"
+        time.sleep(0.25)                                     # in the middle of a part
+        os.kill(child.pid, signal.SIGSTOP)
+        paused_at, parts = time.monotonic(), []
+        for part in fetch_shard(path, directory, f"{tmp_path}/out", quick(**SHORT), web.network(min_delay_s=DELAY), 2,
+                                "page", limits=PartLimits(rows=7), lease_s=1.5):
+            parts.append(part)
+            if part.index == 3:
+                assert time.monotonic() - paused_at > 1.5    # not before the lease has run out
+                os.kill(child.pid, signal.SIGCONT)
+        said, complained = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    assert child.returncode == 0 and "was taken over by another worker" in complained
+    assert [int(line) for line in said.split()] == [part.index for part in parts[1:]]    # it read what we committed
+    assert sorted(urls_of(directory, committed(directory, 7))) == sorted(GIVEN)
+    assert smallest_gap(web) > DELAY - SLACK
+    # What was committed before the pause was not asked for again.
+    asked = [f"http://{host}{path}" for _, host, path in web.log]
+    assert all(asked.count(url) == 1 for url in urls_of(directory, parts[:1]))
+
+
+def shards_of(tmp_path, given, count):
+    """One list a shard, as a round has."""
+    for number in range(count):
+        rows = [dataclasses.replace(found, shard=number) for found in map(row, given)
+                if shard_of(found.politeness_key, count) == number]
+        yield f"{tmp_path}/l/" + tables.write_table(f"{tmp_path}/l", f"{number}.parquet", FetchRow, rows).name
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_redirects_between_shards_disturb_no_server_more_than_its_rate(web, tmp_path, lost):
+    targets = [f"t{n}.test" for n in range(3)]
+    given = [f"http://{name}/{n}" for name in HOSTS + targets for n in range(6)]
+    for n, url in enumerate(url for url in given if "//h" in url):
+        web.on(url, 302, headers={"Location": f"http://{targets[n % 3]}/from/{n}"})
+    web.on("http://h0.test/robots.txt", 301, headers={"Location": "http://t1.test/robots.txt"})
+    count, directory = 5, f"{tmp_path}/out/s/abc"
+    lists, parts = list(shards_of(tmp_path, given, count)), []
+
+    def fetch(path):
+        parts.extend(fetch_shard(path, directory, f"{tmp_path}/out", quick(), web.network(min_delay_s=DELAY), 2, "page",
+                                 shards=1 if lost else count))
+    threads = [threading.Thread(target=fetch, args=(path,)) for path in lists]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    rows = {found.url: found for part in parts
+            for found in tables.read_table(f"{directory}/{part.log.name}", FetchLog)}
+    assert sorted(rows) == sorted(given) and {found.outcome for found in rows.values()} == {"ok"}
+    assert rows["http://h0.test/0"].final_url == "http://t0.test/from/0"
+    if lost:
+        assert smallest_gap(web) < DELAY - SLACK             # the test can fail: each shard keeps its own pace only
+    else:
+        assert smallest_gap(web) > DELAY - SLACK
+
+
+def test_every_host_waits_its_delay_after_a_start_and_the_crawl_delay_it_asked_for_before(web, tmp_path):
+    web.on("http://slow.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 0.5")
+    first = write_list(str(tmp_path / "1"), ["http://slow.test/1", "http://slow.test/2", "http://a.test/1"])
+    out, network = f"{tmp_path}/out", web.network(min_delay_s=DELAY)
+    begun = time.monotonic()
+    parts = list(fetch_shard(first, f"{out}/s/1", out, quick(), network, 1, "page"))
+    assert min(web.log)[0] - begun >= DELAY - 0.01
+    second = write_list(str(tmp_path / "2"), ["http://slow.test/3"])
+    list(fetch_shard(second, f"{out}/s/2", out, quick(), network, 2, "page",
+                     known_hosts=[f"{out}/s/1/{part.hosts.name}" for part in parts]))
+    times = [at for at, host, _ in sorted(web.log) if host == "slow.test"]
+    # From robots.txt on: its tdmrep.json too, and over the border of two rounds.
+    assert [round(after - before, 1) >= 0.5 for before, after in zip(times, times[1:], strict=False)] == [True] * 4
