@@ -7,11 +7,12 @@ from typing import Any
 
 from crawl.archive_inputs import COMMON_CRAWL, Chosen, listed_files, these_files
 from crawl.archive_run import ArchiveConfig, read_archives
-from crawl.caption_tables import FORMATS, Layout
+from crawl.caption_tables import ALL, FORMATS, Layout
 from crawl.cli import add_build_options, add_output_options, print_manifest
 from crawl.config import override
 from crawl.errors import UsageError
 from crawl.lock import run_lock
+from crawl.table_columns import MAX_EXTRAS
 from crawl.table_run import TableConfig, read_candidates
 
 _ENGLISH = ("cc3m", "cc12m", "sbu")            # their makers kept English captions only
@@ -45,6 +46,16 @@ def register(subparsers: Any) -> None:
                         help="of parquet, csv, jsonl (default: %(default)s)")
     tables.add_argument("--caption-column", default="caption", metavar="NAME",
                         help="of parquet, csv, jsonl (default: %(default)s)")
+    tables.add_argument("--extra-columns", metavar="NAMES",
+                        help="columns that are passed through to `extras` of KEY.json, separated by commas; '' for "
+                             f"none (default: all of text, numbers and times, {MAX_EXTRAS} bytes a row; of sbu none)")
+    tables.add_argument("--sha256-column", default="", metavar="NAME",
+                        help="holds the sha256 of the image's bytes: the filter drops pairs whose image has changed "
+                             "since as `drifted` (filter --set drift.action=keep keeps and marks them)")
+    tables.add_argument("--md5-column", default="", metavar="NAME", help="the same with md5")
+    tables.add_argument("--perceptual-hash-column", default="", metavar="NAME",
+                        help="holds `perceptual_hash` of KEY.json of an earlier set of ours, of no other tool: how far "
+                             "an image is from what it was; without another hash, more than 8 bits away is drifted")
     tables.add_argument("--language", metavar="CODE",
                         help="what the table's maker says the captions are in, ISO 639-1; helps with captions too "
                              "short to tell (default: en for cc3m, cc12m and sbu, else not known)")
@@ -94,7 +105,13 @@ def _table_config(args: argparse.Namespace) -> TableConfig:
     language = args.language if args.language is not None else "en" if name in _ENGLISH else ""
     if language and not re.fullmatch(r"[a-z]{2,3}", language):
         raise UsageError(f"--language {language!r} is no ISO 639-1 code, such as en")
-    return override(TableConfig(Layout(name, args.url_column, args.caption_column), language=language), args.set)
+    extras = (ALL,) if args.extra_columns is None else tuple(filter(None, args.extra_columns.split(",")))
+    try:
+        layout = Layout(name, args.url_column, args.caption_column, args.sha256_column, args.md5_column,
+                        args.perceptual_hash_column, extras)
+    except ValueError as error:
+        raise UsageError(f"--format {name}: {error}") from error
+    return override(TableConfig(layout, language=language), args.set)
 
 
 def _format_of(path: str) -> str:

@@ -29,7 +29,9 @@ FoundOrLinks = Found | tuple[Link, ...]      # a page gives the first, a sitemap
 _OF_PAGE = {"page_key": "url_key", "page_url": "url", "page_title": "title", "page_text": "text_sample",
             "permission": "permission", "signals": "signals", "page_record_id": "warc_record_id",
             "page_sha256": "payload_sha256", "page_fetched_at": "fetched_at"}
-_SHARED = frozenset(_OF_PAGE)
+# What only a caption table knows.
+_OF_TABLE: dict[str, Any] = {"extras": "", "expected": ()}
+_SHARED = frozenset(_OF_PAGE) | frozenset(_OF_TABLE)
 _SOURCE = frozenset({"src_key"})
 # What a page has of its log row: an answer that says otherwise is not of this page.
 _OF_LOG = {"url_key": "url_key", "url": "url", "final_url": "final_url", "warc_record_id": "warc_record_id",
@@ -100,7 +102,7 @@ def _read(value: Any, body: bytes) -> _Said | tuple[Link, ...]:
     if page is None:
         return tuple(unflat(Link, link, src_key="") for link in links)
     page = unflat(Page, page)
-    shared = {name: getattr(page, of_page) for name, of_page in _OF_PAGE.items()}
+    shared = {name: getattr(page, of_page) for name, of_page in _OF_PAGE.items()} | _OF_TABLE
     return _Said(page, [_link(*link) for link in links], tuple(unflat(Candidate, one, **shared) for one in candidates))
 
 

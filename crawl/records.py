@@ -177,6 +177,8 @@ class Candidate:
     page_record_id: str
     page_sha256: str
     page_fetched_at: str
+    extras: str = ""               # JSON object of a caption table's further columns; "" where there are none
+    expected: tuple[str, ...] = () # hashes that the table gives of the image: sha256:…, md5:…, perceptual:…
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -185,7 +187,7 @@ class BrokenRow:
 
     table: int                     # which of the tables or archives, from 0
     row: int                       # in that table, from 0; of an archive: where the record begins, in bytes
-    outcome: str                   # bad_row, bad_encoding, no_url, bad_url; crawl/warc_reader.py, warc_pages.py
+    outcome: str                   # caption_tables.Row.fault or bad_url; crawl/warc_reader.py, warc_pages.py
     excerpt: str                   # of its URL or of the row, at most 200 characters
 
 

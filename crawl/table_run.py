@@ -24,9 +24,10 @@ from crawl.errors import UsageError
 from crawl.html import fold
 from crawl.records import UNKNOWN, BrokenRow, Candidate, SourceText
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
+from crawl.table_columns import MAX_EXTRAS
 from crawl.tables import FileEntry, from_row, write_table
 
-FORMAT = 1
+FORMAT = 2                         # 2: extras and expected hashes
 Run = Callable[[str, Callable[[Any], None]], None]
 MAX_TEXT = 2048
 _EXCERPT = 200
@@ -68,20 +69,31 @@ def read_candidates(out: str, tables: Sequence[str], config: TableConfig, run: R
     read = [_read_state(stage.directory, number) for number in range(len(tables))]
     found: dict[str, tuple[FileEntry, ...]] = {
         name: tuple(entry for one in read for entry in one[name]) for name in ("candidates", "broken")}
-    return _commit(stage, found, tables)
+    counts: collections.Counter[str] = collections.Counter()
+    for number in range(len(tables)):
+        counts.update(_state(stage.directory, number)["counts"])
+    return _commit(stage, found, tables, config.layout, counts)
 
 
-def _commit(stage: Stage, found: dict[str, tuple[FileEntry, ...]], tables: Sequence[str]) -> Manifest:
+def _commit(stage: Stage, found: dict[str, tuple[FileEntry, ...]], tables: Sequence[str], layout: Layout,
+            counts: collections.Counter[str]) -> Manifest:
     candidates, broken = (sum(entry.rows for entry in found[name]) for name in ("candidates", "broken"))
     faults = funnel_of("crawl", "table row", found["broken"]).outcomes
     said = ", ".join(f"{count} {name}" for name, count in faults)
     if not candidates:
         raise UsageError(f"{', '.join(tables)}: no row has an image URL ({said or 'there are no rows'}); check "
                          f"--format, --url-column and --caption-column")
+    if layout.hashes and not counts["with_hash"]:
+        raise UsageError(f"{', '.join(tables)}: no row has a hash in {', '.join(layout.hashes.values())}, so nothing "
+                         f"could be verified; check the --*-column options")
     notes = [f"{broken} of {candidates + broken} rows of the tables were passed over: {said}"] if broken else []
+    if counts["left_out"]:
+        notes.append(f"{counts['left_out']} values of further columns were not passed through: lists, objects, bytes, "
+                     f"or beyond {MAX_EXTRAS} bytes a row; name the wanted columns with --extra-columns")
     funnel = [Funnel("crawl", "table row", candidates + broken, tuple(sorted([("found", candidates), *faults]))),
               Funnel("crawl", "candidate row", candidates, (("found", candidates),))]
-    return stage.commit(found | dict.fromkeys(_EMPTY, ()), funnel, notes=notes)
+    return stage.commit(found | dict.fromkeys(_EMPTY, ()), funnel, notes=notes,
+                        extra={"with_hash": counts["with_hash"]})
 
 
 def read_table_of(directory: str, number: int, path: str, sha256: str, config: TableConfig) -> None:
@@ -90,7 +102,8 @@ def read_table_of(directory: str, number: int, path: str, sha256: str, config: T
     if storage.exists(state):
         return
     entries: dict[str, list[FileEntry]] = collections.defaultdict(list)
-    rows = candidates_of(path, number, sha256, config)
+    counts: collections.Counter[str] = collections.Counter()
+    rows = candidates_of(path, number, sha256, config, counts)
     for piece in itertools.count():
         some = list(itertools.islice(rows, config.rows_per_file))
         if not some:
@@ -101,17 +114,24 @@ def read_table_of(directory: str, number: int, path: str, sha256: str, config: T
             if chosen:
                 entries[name].append(write_table(directory, f"{name}-{number:03d}-{piece:05d}.parquet",
                                                  record_type, chosen))      # type: ignore[arg-type]
-    value = {name: [dataclasses.asdict(entry) for entry in entries[name]] for name in ("candidates", "broken")}
+    value: dict[str, Any] = {name: [dataclasses.asdict(entry) for entry in entries[name]]
+                             for name in ("candidates", "broken")} | {"counts": dict(counts)}
     storage.commit_bytes(state, (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
 
 
-def candidates_of(path: str, number: int, sha256: str, config: TableConfig) -> Iterator[Candidate | BrokenRow]:
-    """Yields each row of a table as a candidate, or as the broken row it is; equal bytes give equal candidates."""
+def candidates_of(path: str, number: int, sha256: str, config: TableConfig,
+                  counts: collections.Counter[str]) -> Iterator[Candidate | BrokenRow]:
+    """Yields each row of a table as a candidate, or as the broken row it is; equal bytes give equal candidates.
+
+    Counts in `counts` the candidates `with_hash`, and the values of further columns that were `left_out`.
+    """
     for at, row in enumerate(read_rows(path, config.layout)):
         url = None if row.fault else urls.normalize(row.url)
         if url is None:
             yield BrokenRow(table=number, row=at, outcome=row.fault or "bad_url", excerpt=row.url[:_EXCERPT])
             continue
+        counts["with_hash"] += bool(row.expected)
+        counts["left_out"] += row.left_out
         text = fold(row.caption)[:MAX_TEXT]
         page_key, image_key = urls.url_key(f"table {sha256} row {at}"), urls.url_key(url)
         yield Candidate(
@@ -120,7 +140,7 @@ def candidates_of(path: str, number: int, sha256: str, config: TableConfig) -> I
             texts=(SourceText(config.source, text),) if text else (), alt_present=False, declared_width=0,
             declared_height=0, ordinal=0, images_on_page=1, in_main=True, repeats_on_page=1, link_href="",
             html_lang=config.language, page_title="", page_text="", permission=UNKNOWN, signals=(),
-            page_record_id="", page_sha256="", page_fetched_at="")
+            page_record_id="", page_sha256="", page_fetched_at="", extras=row.extras, expected=row.expected)
 
 
 def _sha256(path: str) -> str:
@@ -134,6 +154,9 @@ def _sha256(path: str) -> str:
 
 
 def _read_state(directory: str, number: int) -> dict[str, list[FileEntry]]:
-    value = json.loads(storage.read_bytes(storage.join(directory, f"table-{number:03d}.json")))
     return {name: [from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
-                   for entry in entries] for name, entries in value.items()}
+                   for entry in entries] for name, entries in _state(directory, number).items() if name != "counts"}
+
+
+def _state(directory: str, number: int) -> dict[str, Any]:
+    return json.loads(storage.read_bytes(storage.join(directory, f"table-{number:03d}.json")))

@@ -176,8 +176,12 @@ def _damage_named(path: str) -> Iterator[None]:
 
 
 def from_row(record_type: type[R], row: dict[str, Any]) -> R:
-    """Returns the record a plain row holds; the inverse of `dataclasses.asdict`."""
-    return record_type(**{name: convert(row[name]) for name, convert in _converters(typing.cast(Any, record_type))})
+    """Returns the record a plain row holds; the inverse of `dataclasses.asdict`.
+
+    A field with a default may be missing: a table that was written before the field existed.
+    """
+    return record_type(**{name: convert(row[name]) for name, convert in _converters(typing.cast(Any, record_type))
+                          if name in row})
 
 
 @functools.cache

@@ -120,7 +120,8 @@ def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rul
         natural=facts.natural, page_language=row.page_language, permission=_permission(row.permission, own.permission),
         signals=tuple(sorted({*row.signals, *own.signals}, key=dataclasses.astuple)),
         page_record_id=row.page_record_id, page_sha256=row.page_sha256, page_fetched_at=row.page_fetched_at,
-        image_fetched_at=own.fetched_at, part=facts.part, offset=facts.offset, length=facts.length)
+        image_fetched_at=own.fetched_at, part=facts.part, offset=facts.offset, length=facts.length,
+        extras=row.extras, drift=text.drift.verdict, drift_distance=text.drift.distance)
 
 
 def _permission(*verdicts: str) -> str:

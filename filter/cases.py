@@ -3,10 +3,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from crawl.records import DENY, Image
 from filter.captions import normalise_caption
+from filter.drift import DRIFTED, DROP, UNASKED, Drift, DriftRules, drift_of
 from filter.images import ImageRules, reject_image
 from filter.judging import source_rank
 from filter.near_duplicates import Card
@@ -27,6 +28,7 @@ class Text:
     image: Image                   # how that occurrence's URL was fetched
     score: float
     outcome: str                   # ALIVE, or the first failing reason
+    drift: Drift = UNASKED         # whether the image is the one that `row` was written for
 
     @property
     def rank(self) -> tuple[float, int, str]:
@@ -48,7 +50,7 @@ class ImageCase:
 
     facts: ImageFacts
     outcome: str                   # ALIVE, or why the image itself was rejected
-    texts: tuple[Text, ...]        # by rank
+    texts: tuple[Text, ...]        # by rank, drifted ones last
     claims: Claims
 
     def alive(self) -> list[Text]:
@@ -68,17 +70,24 @@ def pair_id(image: str, identity: str) -> str:
     return hashlib.sha256(f"{image}\n{identity}".encode()).hexdigest()[:32]
 
 
-def distinct_texts(image: str, claims: Iterable[tuple[Judged, Image]]) -> list[Text]:
-    """Returns each distinct normalised caption once, with the best occurrence that carries it, unscored."""
-    best: dict[str, tuple[tuple[int, int, str, str], Text]] = {}
+def distinct_texts(image: str, claims: Iterable[tuple[Judged, Image]],
+                   drift: Callable[[Judged], Drift] = lambda row: UNASKED) -> list[Text]:
+    """Returns each distinct normalised caption once, with the best occurrence that carries it, unscored.
+
+    An occurrence whose image has drifted is the last to be chosen.
+    """
+    best: dict[str, tuple[tuple[bool, int, int, str, str], Text]] = {}
     for row, arrived in claims:
+        drifted = drift(row)
         for caption in row.captions:
             if caption.reason:
                 continue
             identity = normalise_caption(caption.text)
-            rank = (source_rank(caption.source), 0 if row.in_main else 1, row.occurrence, caption.text)
+            rank = (drifted.verdict == DRIFTED, source_rank(caption.source), 0 if row.in_main else 1, row.occurrence,
+                    caption.text)
             if identity not in best or rank < best[identity][0]:
-                best[identity] = (rank, Text(pair_id(image, identity), identity, caption, row, arrived, 0.0, ALIVE))
+                best[identity] = (rank, Text(pair_id(image, identity), identity, caption, row, arrived, 0.0, ALIVE,
+                                             drifted))
     return [best[identity][1] for identity in sorted(best)]
 
 
@@ -99,16 +108,24 @@ def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list
     return [pair_of(dataclasses.replace(text, outcome=reason), None) for text in texts]
 
 
-def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, min_score: float, scorer: PairScorer) -> ImageCase:
-    """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason."""
-    texts = distinct_texts(facts.sha256, claims.rows)
+def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: DriftRules, min_score: float,
+              scorer: PairScorer) -> ImageCase:
+    """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason.
+
+    A text that was written for other bytes has no part in that: it is `drifted`, whatever the image is like.
+    """
+    texts = distinct_texts(facts.sha256, claims.rows, lambda row: drift_of(row.expected, facts, drift.radius))
+    lost = [dataclasses.replace(text, outcome=DRIFTED) for text in texts
+            if drift.action == DROP and text.drift.verdict == DRIFTED]
+    texts = texts if not lost else [text for text in texts if text.drift.verdict != DRIFTED]
     reason = reject_image(facts, rules)
     if reason is not None:
-        return ImageCase(facts, reason, tuple(dataclasses.replace(text, outcome=reason) for text in texts), claims)
+        rejected = (dataclasses.replace(text, outcome=reason) for text in texts)
+        return ImageCase(facts, reason, (*rejected, *lost), claims)
     scores = scorer.score(facts, [(text.row, text.caption) for text in texts])
     scored = [dataclasses.replace(text, score=score, outcome=ALIVE if score >= min_score else "low_score")
               for text, score in zip(texts, scores, strict=True)]
-    return ImageCase(facts, ALIVE, tuple(sorted(scored, key=lambda text: text.rank)), claims)
+    return ImageCase(facts, ALIVE, (*sorted(scored, key=lambda text: text.rank), *lost), claims)
 
 
 def shared_captions(case: ImageCase) -> list[tuple[str, str]]:
@@ -143,7 +160,8 @@ def pair_of(text: Text, facts: ImageFacts | None, outcome: str | None = None) ->
         image_sha256=facts.sha256 if facts else "", image_url=text.row.image_url, page_url=text.row.page_url,
         occurrence=text.row.occurrence, source=text.caption.source, caption=text.caption.text, raw=text.caption.raw,
         score=text.score, outcome=text.outcome if outcome is None else outcome,
-        width=facts.width if facts else text.image.width, height=facts.height if facts else text.image.height)
+        width=facts.width if facts else text.image.width, height=facts.height if facts else text.image.height,
+        drift=text.drift.verdict, drift_distance=text.drift.distance)
 
 
 def scored_texts(texts: Sequence[Text]) -> tuple[ScoredText, ...]:

@@ -12,7 +12,7 @@ from filter.judge_run import Run
 from filter.natural import DATA, model
 from filter.records import ImageFacts
 
-FORMAT = 1
+FORMAT = 2                         # 2: md5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

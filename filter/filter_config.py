@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 
 from filter.aggregate import AggregateRules
+from filter.drift import DriftRules
 from filter.images import ImageRules
 from filter.near_duplicates import NearRules
 
@@ -15,6 +16,7 @@ class FilterConfig:
     images: ImageRules = ImageRules()
     near: NearRules = NearRules()
     aggregate: AggregateRules = AggregateRules()
+    drift: DriftRules = DriftRules()
     scorer: str = "prior"              # prior, weak (filter/scoring.py)
     scorer_path: str = ""              # model of `weak`; empty: the shipped one
     min_score: float = 0.4             # P(caption describes image); below: low_score

@@ -10,7 +10,7 @@ from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
 from filter.scoring import scorer_digest, scorer_facts
 
-FORMAT = 2
+FORMAT = 3                         # 3: extras and drift
 _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
                                          "image_outcomes": (ImageOutcome, "sha256")}
 

@@ -4,6 +4,7 @@
 """
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import re
@@ -46,19 +47,20 @@ def measured_images(box: Sandbox[ImageFacts], stored: Iterable[tuple[Image, byte
     Bytes that are not those of the row end as bytes_differ; bytes that kill the sandbox, hang or swell in it as
     decode_crashed, decode_timeout, decode_out_of_memory.
     """
-    def intact() -> Iterator[tuple[tuple[Image, bool], Any, bytes]]:
+    def intact() -> Iterator[tuple[tuple[Image, bool, str], Any, bytes]]:
         for row, data in stored:
             same = hashlib.sha256(data).hexdigest() == row.sha256
-            yield (row, same), flat(row), data if same else b""
+            md5 = hashlib.md5(data, usedforsecurity=False).hexdigest() if same else ""
+            yield (row, same, md5), flat(row), data if same else b""
 
-    for (row, same), answer in box.map(intact()):
+    for (row, same, md5), answer in box.map(intact()):
         facts = answer.result
         if not same:
             yield no_facts(row, "bytes_differ")
         elif facts is None or not _is_of(facts, row):
-            yield no_facts(row, f"decode_{answer.reason or 'crashed'}")
+            yield dataclasses.replace(no_facts(row, f"decode_{answer.reason or 'crashed'}"), md5=md5)
         else:
-            yield facts
+            yield dataclasses.replace(facts, md5=md5)
 
 
 def typical_images() -> Iterator[bytes]:

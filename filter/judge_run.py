@@ -12,7 +12,7 @@ from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from filter.judging import JudgeConfig
 from filter.records import Judged
 
-FORMAT = 1
+FORMAT = 2                         # 2: extras and expected hashes
 Run = Callable[[str, Callable[[Any], None]], None]
 _DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
          "stop_words.txt")

@@ -57,7 +57,8 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
         ordinal=candidate.ordinal, images_on_page=candidate.images_on_page, in_main=candidate.in_main,
         permission=candidate.permission, signals=candidate.signals, page_record_id=candidate.page_record_id,
         page_sha256=candidate.page_sha256, page_fetched_at=candidate.page_fetched_at,
-        page_title=candidate.page_title, found_in=candidate.found_in)
+        page_title=candidate.page_title, found_in=candidate.found_in,
+        extras=candidate.extras, expected=candidate.expected)
 
 
 def _read(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:

@@ -50,6 +50,8 @@ class Judged:
     page_fetched_at: str
     page_title: str = ""           # for the pair's score
     found_in: str = ""             # Candidate.found_in
+    extras: str = ""               # Candidate.extras
+    expected: tuple[str, ...] = () # Candidate.expected
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class ImageFacts:
     difference_hash: str           # 16 hex digits, 64-bit: the second opinion
     natural: float                 # P(photograph-like) in [0, 1], on the grid
     colours: tuple[float, ...]     # share of each basic colour (filter/colours.py: NAMES), on the grid
+    md5: str = ""                  # of the bytes, in hex: some caption tables give it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ class Pair:
     outcome: str                   # kept, or the reason
     width: int
     height: int
+    drift: str = ""                # Best.drift
+    drift_distance: int = -1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -143,3 +148,6 @@ class Best:
     part: str                      # address of the original bytes
     offset: int
     length: int
+    extras: str = ""               # JSON object of a caption table's further columns; "" where there are none
+    drift: str = ""                # against the table's hash: same, drifted, "" where it gives none (filter/drift.py)
+    drift_distance: int = -1       # bits between the table's perceptual hash and ours; -1 where it gives none

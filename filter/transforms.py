@@ -213,7 +213,8 @@ def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: Filter
     if not claims:
         yield beam.pvalue.TaggedOutput("unclaimed", ImageOutcome(sha256, "unclaimed"))
         return
-    yield open_case(facts[0], claims[0], config.images, config.min_score, scorer(config.scorer, config.scorer_path))
+    yield open_case(facts[0], claims[0], config.images, config.drift, config.min_score,
+                    scorer(config.scorer, config.scorer_path))
 
 
 def _settle(group: tuple[str, Iterable[ImageCase]], rules: AggregateRules) -> Settled:

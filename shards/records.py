@@ -56,6 +56,9 @@ class SampleRow:
     page_sha256: str
     page_fetched_at: str
     image_fetched_at: str
+    extras: str
+    drift: str
+    drift_distance: int
     num_regions: int
     num_tokens: int                # word pieces in the shard's vocabulary, at most 41
     num_cut: int                   # pieces beyond 41

@@ -46,6 +46,9 @@ SAMPLE_FIELDS: dict[str, type] = {
     "page_sha256": str,            # payload digest of the page
     "page_fetched_at": str,        # ISO 8601 UTC
     "image_fetched_at": str,
+    "extras": str,                 # a JSON object: further columns of the caption table; "" where there are none
+    "drift": str,                  # same, drifted: the image against the hash its table gives; "" where it gives none
+    "drift_distance": int,         # bits between the table's perceptual hash and this one; -1 where it gives none
 }
 
 

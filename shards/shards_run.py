@@ -23,7 +23,7 @@ from shards.sample import sample_json
 from shards.vocabulary import VOCAB
 from shards.writer import WrittenShard, read_written, tar_bytes
 
-FORMAT = 2
+FORMAT = 3
 PLAN = "plan.json"
 
 

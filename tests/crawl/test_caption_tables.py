@@ -1,6 +1,9 @@
 """Every format gives the same rows, and a broken row is a row, not the end of the file."""
 from __future__ import annotations
 
+import collections
+import datetime
+import decimal
 import gzip
 import json
 import pathlib
@@ -12,6 +15,7 @@ import pytest
 
 from crawl.caption_tables import MAX_LINE, Layout, Row, read_rows
 from crawl.errors import UsageError
+from crawl.table_columns import MAX_EXTRAS
 
 SOUND = [Row("http://a.test/1.jpg", "a dog, on a “field”"), Row("http://a.test/2.jpg", "two\u2028cats"),
          Row("http://a.test/3.jpg", "")]
@@ -40,11 +44,13 @@ def written(path: pathlib.Path, layout: str) -> str:
 @pytest.mark.parametrize("layout", ["cc3m", "cc12m", "sbu", "csv", "jsonl", "parquet"])
 def test_every_format_gives_the_same_rows(tmp_path: pathlib.Path, layout: str) -> None:
     path = written(tmp_path / "t", layout)
-    assert list(read_rows(path, Layout(layout))) == SOUND
+    named = layout in ("csv", "jsonl", "parquet")
+    assert list(read_rows(path, Layout(layout, extra_columns=()) if named else Layout(layout))) == SOUND
     if layout != "parquet":
         packed = tmp_path / "t.gz"
         packed.write_bytes(gzip.compress((tmp_path / "t").read_bytes()))
-        assert list(read_rows(str(packed), Layout(layout))) == SOUND
+        assert [(row.url, row.caption) for row in read_rows(str(packed), Layout(layout))] == [
+            (row.url, row.caption) for row in SOUND]
 
 
 def faults(path: pathlib.Path, data: bytes, layout: Layout) -> list[str]:
@@ -66,6 +72,65 @@ def test_a_broken_row_is_passed_over_and_the_next_is_read(tmp_path: pathlib.Path
         "u1", "bad_row", "bad_encoding", "too_long", "u4"]
     assert faults(path, b'{"image_urls": ["u1", 5, "u\\q", "u2", "u3"], "captions": ["x", "y", "z", null]}',
                   Layout("sbu")) == ["u1", "bad_row", "bad_row", "u2", "u3"]
+
+
+def test_further_columns_become_one_json_object(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "t"
+    path.write_text('{"url": "u1", "caption": "x", "w": 640, "who": "Zoë \\"Z\\"", "no": null, "like": NaN, "ok": true}'
+                    '\n{"url": "u2", "caption": "y", "boxes": [1], "w": "\\ud800"}\n')
+    first, second = read_rows(str(path), Layout("jsonl"))
+    assert first.extras == '{"w":640,"who":"Zoë \\"Z\\"","ok":true}' and first.left_out == 0
+    assert (second.extras, second.left_out, second.fault) == ("", 2, "")
+    assert [row.extras for row in read_rows(str(path), Layout("jsonl", extra_columns=("w",)))] == ['{"w":640}', ""]
+
+    path.write_text("url,who,caption,who,empty\nu1,a,x,b,\n")
+    assert [row.extras for row in read_rows(str(path), Layout("csv"))] == ['{"who":"a"}']
+
+    when = datetime.datetime(2024, 5, 6, 7, 8, 9)
+    columns = {"url": ["u1"], "caption": ["x"], "when": [when], "price": [decimal.Decimal("1.50")], "no": [None],
+               "lid": pa.array(["en"]).dictionary_encode(), "n": pa.array([3], pa.int8()), "bytes": [b"x"],
+               "box": [[1.0]]}
+    pq.write_table(pa.table(columns), path)
+    row, = read_rows(str(path), Layout("parquet"))
+    assert json.loads(row.extras) == {"when": "2024-05-06 07:08:09.000000", "price": "1.50", "lid": "en", "n": 3}
+
+    path.write_text('{"user_ids": ["a", 5], "image_urls": ["u1", "u2"], "captions": ["x", "y"]}')
+    assert [row.extras for row in read_rows(str(path), Layout("sbu", extra_columns=("user_ids",)))] == [
+        '{"user_ids":"a"}', '{"user_ids":5}']
+
+
+def test_extras_are_bounded_by_bytes_and_whole(tmp_path: pathlib.Path) -> None:
+    cells = {f"c{n}": "ü" * 400 for n in range(20)}
+    (tmp_path / "t").write_text(json.dumps({"url": "u1", "caption": "x", "small": 1} | cells | {"last": 2}))
+    row, = read_rows(str(tmp_path / "t"), Layout("jsonl"))
+    kept = json.loads(row.extras)
+    assert len(row.extras.encode()) <= MAX_EXTRAS and row.left_out == 22 - len(kept) > 0
+    assert kept == {"small": 1, **{f"c{n}": "ü" * 400 for n in range(len(kept) - 2)}, "last": 2}
+
+
+def test_a_given_hash_is_kept_and_one_that_is_none_is_a_broken_row(tmp_path: pathlib.Path) -> None:
+    sha, md5 = "AB" * 32, "cd" * 16
+    (tmp_path / "t").write_text(f"url,caption,sha,md,ph\nu1,x,{sha},{md5},0123456789abcdef\nu2,x,,,\nu3,x,abc,,\n"
+                                f"u4,x,{'g' * 64},,\nu5,x,,{sha},\n")
+    layout = Layout("csv", sha256_column="sha", md5_column="md", perceptual_hash_column="ph")
+    rows = list(read_rows(str(tmp_path / "t"), layout))
+    assert [row.fault or row.url for row in rows] == ["u1", "u2", "bad_hash", "bad_hash", "bad_hash"]
+    assert rows[0].expected == (f"sha256:{sha.lower()}", f"md5:{md5}", "perceptual:0123456789abcdef")
+    assert rows[1].expected == () and rows[0].extras == rows[1].extras == ""
+
+
+def test_nul_and_a_field_of_ten_megabytes_in_csv(tmp_path: pathlib.Path) -> None:
+    lines = b"a line of a text\n" * 600_000
+    rows = (b"url,caption\nu1,a\0b\n\0\nu2,x\nu3," + b"x" * 10_000_000 + b'\nu4,"' + lines + b'end"\nu5,x\n')
+    (tmp_path / "t").write_bytes(rows)
+    tracemalloc.start()
+    found: collections.Counter[str] = collections.Counter()
+    for row in read_rows(str(tmp_path / "t"), Layout("csv")):
+        found[row.fault or row.url] += 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert all(found[name] == 1 for name in ("u1", "u2", "u5", "too_long")) and "u4" not in found
+    assert found["bad_row"] >= 2 and peak < 20_000_000
 
 
 def test_a_quote_that_is_never_closed_does_not_swallow_the_file(tmp_path: pathlib.Path) -> None:

@@ -11,13 +11,16 @@ import imagebert
 from crawl import tables
 from crawl.caption_tables import Layout
 from crawl.errors import UsageError
-from crawl.records import BrokenRow, Candidate, ImageFetch
+from crawl.images_run import ImagesConfig, fetch_images
+from crawl.records import BrokenRow, Candidate, Image, ImageFetch
 from crawl.stages import Manifest, current_manifest
 from crawl.table_run import TableConfig, read_candidates
 from filter.judge_run import judge
 from filter.judging import JudgeConfig
 from filter.records import Judged
+from tests.crawl.loopback import quick, serving
 from tests.crawl.running import run
+from tests.filter.tiny_web import jpeg, photograph
 
 CONFIG = TableConfig(Layout("cc12m"), language="en", rows_per_file=3)
 TABLE = ("http://a.test/1.jpg\tA dog runs over the green field\nHTTP://A.test:80/2.jpg\tGolden Gate Bridge\n"
@@ -100,15 +103,59 @@ def test_the_command_takes_several_tables_and_knows_a_suffix(tmp_path: pathlib.P
     assert json.loads(capsys.readouterr().out)["funnel"][1]["outcomes"] == {"found": 2}
 
 
+def test_further_columns_and_hashes_reach_judge(tmp_path: pathlib.Path) -> None:
+    out, sha = str(tmp_path / "out"), "ab" * 32
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (
+        {"url": "http://a.test/1.jpg", "caption": "A dog runs over the green field", "sha": sha, "tag": "dog"},
+        {"url": "http://a.test/2.jpg", "caption": "A cat sleeps on the warm roof", "sha": "no hash"},
+        {"url": "http://a.test/3.jpg", "caption": "A cow stands by the wooden fence", "boxes": [1, 2]})))
+    words = ["candidates", "--out", out, "--table", str(tmp_path / "t.jsonl"), "--sha256-column", "sha"]
+    assert imagebert.main(words) == 0 and imagebert.main(["judge", "--out", out]) == 0
+    crawl = current_manifest(out, "crawl")
+    assert [row.outcome for row in rows(crawl, "broken", BrokenRow)] == ["bad_hash"]
+    assert crawl.extra["with_hash"] == 1 and any("1 values of further columns" in note for note in crawl.notes)
+    found = {row.image_url[-5]: row for row in rows(current_manifest(out, "judge"), "judged", Judged)}
+    assert (found["1"].extras, found["1"].expected) == ('{"tag":"dog"}', (f"sha256:{sha}",))
+    assert (found["3"].extras, found["3"].expected) == ("", ())
+
+
+def test_a_longer_table_fetches_only_what_is_new(tmp_path: pathlib.Path) -> None:
+    out, captions = str(tmp_path / "out"), ("A dog runs over the green field", "A cat sleeps on the warm roof",
+                                            "A cow stands by the wooden fence", "A boat leaves the old harbour")
+    with serving() as web:
+        for number in range(4):
+            web.on(f"http://a.test/{number}.jpg", body=jpeg(photograph(number)), headers={"Content-Type": "image/jpeg"})
+
+        def build(table: str, length: int) -> Manifest:
+            lines = [f"http://a.test/{number}.jpg\t{captions[number]}\n" for number in range(length)]
+            (tmp_path / table).write_text("".join(lines))
+            read_candidates(out, [str(tmp_path / table)], CONFIG, run)
+            judge(out, JudgeConfig(buckets=1), run)
+            return fetch_images(out, ImagesConfig(fetch=quick(retries=0), buckets=1), web.network(), run)
+        first = build("short.tsv", 2)
+        assert sorted(web.asked()) == ["/0.jpg", "/1.jpg"]
+        web.log.clear()
+        second = build("long.tsv", 4)
+        assert sorted(web.asked()) == ["/2.jpg", "/3.jpg"]
+    found = {row.url: row for row in rows(second, "images", Image)}
+    assert len(found) == 4 and {row.outcome for row in found.values()} == {"ok"}
+    assert all(found[row.url] == row for row in rows(first, "images", Image))
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (("--table", "/no/such.csv"), "/no/such.csv"), (("--table", "{t}"), "--format"),
     (("--table", "{t}", "--format", "cc12m", "--table", "{t}"), "same bytes"),
     (("--table", "{t}", "--format", "cc3m"), "no row has an image URL"),
     (("--table", "{t}", "--format", "cc12m", "--language", "English"), "ISO 639-1"),
+    (("--table", "{t}", "--format", "cc12m", "--sha256-column", "sha"), "no column 'sha'"),
+    (("--table", "{t}", "--format", "cc12m", "--set", "layout.extra_columns=[\"x\"]"), "no column 'x'"),
+    (("--table", "{j}", "--sha256-column", "sha"), "no row has a hash in sha"),
+    (("--table", "{j}", "--set", "layout.format=parquet"), "cannot be read as parquet"),
     (("--table", "{t}", "--format", "parquet"), "parquet")])
 def test_bad_input_is_one_line(words: tuple[str, ...], said: str, table: str, tmp_path: pathlib.Path,
                                capsys: pytest.CaptureFixture[str]) -> None:
-    given = [word.format(t=table) for word in words]
+    (tmp_path / "j.jsonl").write_text('{"url": "http://a.test/1.jpg", "caption": "A dog runs"}')
+    given = [word.format(t=table, j=tmp_path / "j.jsonl") for word in words]
     assert imagebert.main(["candidates", "--out", str(tmp_path / "out"), *given]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("imagebert: ") and said in line

@@ -46,3 +46,13 @@ def test_no_list_is_empty_so_that_readers_guess_its_type(tmp_path):
     sample_json(values)
     with pytest.raises(ValueError, match="image_urls is empty"):
         sample_json(values | {"image_urls": []})
+
+
+def test_further_columns_are_one_text_whatever_they_hold(tmp_path):
+    plain = best_rows(1, str(tmp_path))[0]
+    best = dataclasses.replace(plain, extras='{"w":640,"tag":"dog"}', drift="drifted", drift_distance=12)
+    values = parse_sample_json(sample_json(json_values(best)))
+    assert json.loads(values["extras"]) == {"w": 640, "tag": "dog"}
+    assert (values["drift"], values["drift_distance"]) == ("drifted", 12)
+    values = parse_sample_json(sample_json(json_values(plain)))
+    assert (values["extras"], values["drift"], values["drift_distance"]) == ("", "", -1)
