@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from crawl import progress, storage
+from crawl import progress, run_log, storage
 from crawl.config import as_dict, override
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
@@ -436,7 +436,8 @@ def main(argv: list[str] | None = None) -> int:
             args.run = beam_runner(args.workers, words[cut + 1:])
         elif words[cut + 1:]:
             raise UsageError(f"options after `--` go to Beam, and this command runs no Beam job: {words[cut + 1]!r}")
-        return int(args.command(args) or 0)
+        with run_log.writing(getattr(args, "log_json", ""), " ".join(words)):
+            return int(args.command(args) or 0)
     except UsageError as error:
         print(f"imagebert: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2

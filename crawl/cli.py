@@ -12,6 +12,7 @@ from typing import Any
 from crawl import storage
 from crawl.config import override
 from crawl.errors import UsageError
+from crawl.funnel import print_outcomes
 from crawl.images_run import ImagesConfig, fetch_images
 from crawl.lock import run_lock
 from crawl.plan_print import print_plans
@@ -67,6 +68,9 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
                         help="override one setting, by dotted name; repeatable")
     parser.add_argument("--workers", type=_workers, default=1, metavar="N",
                         help="processes of the local Beam runner (default: %(default)s)")
+    parser.add_argument("--log-json", default="", metavar="FILE",
+                        help="append what happens, one JSON object a line (jobs, progress, outcomes of each stage); "
+                             "- is standard error, in place of the progress bar")
 
 
 def _workers(text: str) -> int:
@@ -249,14 +253,7 @@ def images_command(args: argparse.Namespace) -> int:
 def print_manifest(manifest: Manifest, as_json: bool) -> None:
     """Prints the folder, the funnel and the notes of a finished stage."""
     if as_json:
-        print(json.dumps({"stage": manifest.stage, "folder": manifest.directory, "notes": list(manifest.notes),
-                          "funnel": [{"unit": line.unit, "rows_in": line.rows_in, "outcomes": dict(line.outcomes)}
-                                     for line in manifest.funnel]}, sort_keys=True, indent=1))
+        print(json.dumps(manifest.counters() | {"folder": manifest.directory}, sort_keys=True, indent=1))
         return
     print(manifest.directory)
-    for line in manifest.funnel:
-        print(f"  {line.rows_in} {line.unit}s")
-        for name, count in sorted(line.outcomes, key=lambda pair: (-pair[1], pair[0])):
-            print(f"    {count:>9}  {name}")
-    for note in manifest.notes:
-        print(f"  ! {note}")
+    print_outcomes(manifest.funnel, manifest.notes)

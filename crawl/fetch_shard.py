@@ -15,7 +15,7 @@
                      only those of the list's own sites are kept in memory
         limits       crawl.parts.PartLimits: when a part is closed (URLs, bytes, seconds)
         blocked      crawl.block_list.BlockFile: hashes of images whose bytes are not to be stored
-        progress     called as progress(done, total) in rows of the list, never more than about 5 times a second
+        progress     called with a crawl.tally.Tally, never more than about 5 times a second
         shards       how many fetch lists there are: a server belongs to one of them (crawl/partitions.py)
         lease_s      life of the leases; None for twice the longest request and half a minute
 
@@ -74,9 +74,9 @@ from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.sniff import sniff
 from crawl.stages import recorded_time
 from crawl.tables import read_column, read_matching, read_table
+from crawl.tally import Tally
 from crawl.visits import Visit, Visits
 
-_PROGRESS_S = 0.2
 _WAIT_S = 0.5                      # between two looks at a shard that another worker fetches
 
 _log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ _log = logging.getLogger(__name__)
 def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, network: Network, round: int, kind: str,
                 *, known_hosts: Sequence[str] = (), limits: PartLimits = PartLimits(),     # noqa: B008, it is frozen
                 blocked: BlockFile = BlockFile(),                                          # noqa: B008, it is frozen
-                progress: Callable[[int, int], None] | None = None, shards: int = 1,
+                progress: Callable[[Tally], None] | None = None, shards: int = 1,
                 lease_s: float | None = None) -> Iterator[Part]:
     """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet.
 
@@ -106,7 +106,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
 
     def fetch_rest() -> Iterator[Part]:
         todo = (row for row in read_table(list_path, FetchRow) if row.url_key not in seen.done)
-        report = _Progress(progress, len(seen.done), total)
+        tally = Tally(len(seen.done), total, progress)
         partitions = Partitions(first.shard, shards, lambda number: dial if number == first.shard else Lease(
             storage.join(directory, shard_name(number), "dial.lease"), lasts_s))
         visits = Visits(policy, network, kind, seen.hosts, partitions=partitions)
@@ -119,12 +119,12 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                     row, stored = _logged(visit, kind, round, policy, block_list)
                     writer.add(row, visits.new_hosts, stored)
                     visits.new_hosts.clear()
-                    report.one_more()
+                    tally.add(visit.row.politeness_key, row.outcome)
                 if writer.is_full() and writer.commit():
                     yield from seen.new_parts()
             if writer.commit():
                 yield from seen.new_parts()
-        report.end()
+        tally.end()
 
     while True:
         yield from seen.new_parts()
@@ -214,24 +214,3 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy,
         return _log_type(kind)(**values), b""
     stored = warc.response(answer, identity, visit.fetched_at) if kind == "page" else answer.body
     return _log_type(kind)(**values), stored
-
-
-class _Progress:
-    """Calls back now and then, and at the end."""
-
-    def __init__(self, callback: Callable[[int, int], None] | None, done: int, total: int) -> None:
-        self._callback = callback
-        self._done = done
-        self._total = total
-        self._next = 0.0
-
-    def one_more(self) -> None:
-        self._done += 1
-        now = time.monotonic()
-        if self._callback and now >= self._next:
-            self._callback(self._done, self._total)
-            self._next = now + _PROGRESS_S
-
-    def end(self) -> None:
-        if self._callback:
-            self._callback(self._done, self._total)

@@ -83,7 +83,7 @@ class FetchShards(beam.PTransform):
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
                                known_hosts=self.known_hosts, limits=self.limits, blocked=self.blocked,
                                shards=self.shards,
-                               progress=functools.partial(progress.report, f"{self.kind}s fetched"))
+                               progress=functools.partial(progress.report, f"{self.kind}s fetched", shard))
 
 
 @dataclasses.dataclass

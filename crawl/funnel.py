@@ -21,10 +21,33 @@ def print_funnel(funnel: Iterable[Funnel], notes: Iterable[str] = ()) -> None:
         table.add_column(name, justify=justify, overflow="fold")      # type: ignore[arg-type]
     for line in funnel:
         table.add_row(line.stage, line.unit, f"{line.rows_in:,}", rich.markup.escape(outcomes_text(line)))
+    console = _console()
+    console.print(table)
+    _print_notes(console, notes)
+
+
+def print_outcomes(funnel: Iterable[Funnel], notes: Iterable[str] = ()) -> None:
+    """Prints every outcome of one stage, a line each with its share of what came in, and the notes below."""
+    console = _console()
+    for line in funnel:
+        table = rich.table.Table(box=rich.box.SIMPLE_HEAD, title=f"{line.rows_in:,} {line.unit}s",
+                                 title_justify="left")
+        for name, justify in (("outcome", "left"), ("count", "right"), ("share", "right")):
+            table.add_column(name, justify=justify)                   # type: ignore[arg-type]
+        for name, count in sorted(line.outcomes, key=lambda pair: (-pair[1], pair[0])):
+            table.add_row(rich.markup.escape(name), f"{count:,}", f"{100 * count / line.rows_in:.1f} %")
+        console.print(table)
+    _print_notes(console, notes)
+
+
+def _console() -> rich.console.Console:
     console = rich.console.Console()
     if not console.is_terminal:
         console.width = _WIDTH
-    console.print(table)
+    return console
+
+
+def _print_notes(console: rich.console.Console, notes: Iterable[str]) -> None:
     for note in notes:
         console.print(f"! {note}", markup=False, highlight=False)
 

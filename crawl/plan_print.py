@@ -11,6 +11,7 @@ import rich.markup
 import rich.table
 
 from crawl.plan import HOSTS_SHOWN, Plan
+from crawl.progress import shown_text
 
 _WIDTH = 140                       # where standard output is no terminal
 
@@ -36,7 +37,7 @@ def _print(console: rich.console.Console, plan: Plan) -> None:
         for name, justify in (("what would become of a URL", "left"), ("URLs", "right"), ("such as", "left")):
             table.add_column(name, justify=justify, overflow="fold")      # type: ignore[arg-type]
         for reason in plan.reasons:
-            table.add_row(reason.name, f"{reason.count:,}", rich.markup.escape(shown(" ".join(reason.examples))))
+            table.add_row(reason.name, f"{reason.count:,}", rich.markup.escape(shown_text(" ".join(reason.examples))))
         console.print(table)
     if plan.hosts:
         console.print(f"at least {duration(plan.lower_bound_s)}, set by the slowest host; the {HOSTS_SHOWN} slowest:",
@@ -45,7 +46,7 @@ def _print(console: rich.console.Console, plan: Plan) -> None:
         for name, justify in (("host", "left"), ("requests", "right"), ("pause", "right"), ("at least", "right")):
             table.add_column(name, justify=justify)                       # type: ignore[arg-type]
         for host in plan.hosts:
-            table.add_row(rich.markup.escape(shown(host.host)), f"{host.requests:,}", f"{host.delay_s:g} s",
+            table.add_row(rich.markup.escape(shown_text(host.host)), f"{host.requests:,}", f"{host.delay_s:g} s",
                           duration(host.seconds))
         console.print(table)
     if plan.beyond_budget:
@@ -53,15 +54,6 @@ def _print(console: rich.console.Console, plan: Plan) -> None:
                       markup=False, highlight=False)
     for note in plan.notes:
         console.print(f"! {note}", markup=False, highlight=False)
-
-
-def shown(text: str) -> str:
-    r"""Returns text of the web with everything but printable characters escaped: a terminal obeys the others (S14).
-
-    >>> shown("a\x1b[2Jb")
-    'a\\x1b[2Jb'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def duration(seconds: float) -> str:

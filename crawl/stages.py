@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from crawl import storage
+from crawl import run_log, storage
 from crawl.config import as_dict, canonical_json, digest
 from crawl.errors import UsageError
 from crawl.tables import FileEntry, add_digests, from_row
@@ -82,6 +82,12 @@ class Manifest:
     def table_digest(self, table: str) -> str:
         """Returns the logical digest of a whole table."""
         return add_digests(int(entry.digest, 16) for entry in self.tables[table])
+
+    def counters(self) -> dict[str, Any]:
+        """Returns what became of what came in, as plain JSON values."""
+        return {"stage": self.stage, "folder": self.folder, "notes": list(self.notes),
+                "funnel": [{"unit": line.unit, "rows_in": line.rows_in, "outcomes": dict(line.outcomes)}
+                           for line in self.funnel]}
 
     def encode(self) -> bytes:
         """Returns the bytes of `manifest.json`."""
@@ -167,6 +173,7 @@ class Stage:
         manifest = read_manifest(self.out, self.folder)
         if manifest is not None:
             _point(self.out, self.name, self.folder)
+            run_log.event("stage_found", **manifest.counters())
         return manifest
 
     def give_up(self) -> None:
@@ -194,6 +201,7 @@ class Stage:
                 raise AssertionError(f"the funnel of {self.name} does not add up: {line}")
         storage.commit_bytes(storage.join(self.directory, MANIFEST), manifest.encode())
         _point(self.out, self.name, self.folder)
+        run_log.event("stage_finished", **manifest.counters())
         return manifest
 
 

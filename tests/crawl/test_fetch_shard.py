@@ -43,7 +43,7 @@ def test_every_row_of_the_list_has_one_log_row_and_a_body_where_it_says(web, tmp
     web.on("http://h2.test/robots.txt", body=b"User-agent: *\nDisallow: /2\nCrawl-delay: 0.01")
     seen = []
     parts = list(run(web, tmp_path, write_list(str(tmp_path), GIVEN), limits=PartLimits(rows=25),
-                     progress=lambda done, total: seen.append((done, total))))
+                     progress=lambda tally: seen.append((tally.done, tally.total))))
     rows = log_of(tmp_path, parts)
     assert sorted(row.url for row in rows) == sorted(GIVEN)
     outcomes = {row.url: row.outcome for row in rows}
