@@ -6,7 +6,7 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-image-facts install system system-bench clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-image-facts bench-wat install system system-bench clean
 
 install: $(VENV)/.installed
 
@@ -66,6 +66,9 @@ bench-extraction: install ## megabytes of HTML a core-second, from stored pages 
 
 bench-strangers: install ## programs of others read our shards (needs a package index; OUT: a finished dataset)
 	$(BIN)/python -m benchmarks.strangers --shards $(OUT)
+
+bench-wat: install      ## a WAT file to image-text pairs, against cc2dataset (needs a package index)
+	$(BIN)/python -m benchmarks.wat
 
 system:                 ## the Debian packages that building fasttext needs (as root)
 	apt-get update

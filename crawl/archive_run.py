@@ -15,6 +15,7 @@ import collections
 import dataclasses
 import hashlib
 import json
+import operator
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -102,7 +103,7 @@ def read_archive_of(directory: str, known: str, archive: Archive, config: Archiv
     def flush() -> None:
         for table, (record_type, key) in _TABLES.items():
             if rows[table]:
-                some = sorted(rows[table], key=lambda row: (getattr(row, key), dataclasses.astuple(row)))
+                some = sorted(rows[table], key=operator.attrgetter(key))     # of equal keys in the order of the file
                 entries[table].append(write_table(
                     directory, f"{table}-{_identity(archive, config)}-{len(entries[table]):05d}.parquet",
                     record_type, some))

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import ipaddress
+import re
 
 import ada_url
 import tldextract
@@ -17,6 +18,12 @@ _DEFAULT_PORTS = {"http:": 80, "https:": 443}
 # What HTML attributes carry around a URL; inside a URL a control character is an attack or an accident.
 _OUTER_SPACE = " \t\r\n\f"
 _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
+
+# A URL that is its own serialisation: most are.  No host that could be a number, no Punycode, no dot segment, nothing
+# that would be encoded, no fragment.
+_PLAIN = re.compile(r"https?://(?!\.|[^/]*xn--)(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*"
+                    r"/(?!\.|%2[eE])(?:[A-Za-z0-9_~!$&()*+,;=:@-]|[.](?!/)|%(?!2[eE])|/(?!\.|%2[eE]))*"
+                    r"(?:\?[A-Za-z0-9_~!$&()*+,;=:@/%.-]*)?")
 
 # The bundled Public Suffix List only: never the network, never a cache folder of the user.
 _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
@@ -36,6 +43,9 @@ def normalize(url: str, base: str | None = None) -> str | None:
     True
     """
     url = url.strip(_OUTER_SPACE)
+    whole = url if base is None or url[:1] != "/" or url[1:2] == "/" else base[:base.find("/", 8)] + url
+    if _PLAIN.fullmatch(whole) and len(whole) <= MAX_URL:
+        return whole
     if len(url) > 4 * MAX_URL or not _CONTROLS.isdisjoint(url):
         return None
     try:

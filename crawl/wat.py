@@ -2,7 +2,8 @@
 
 A WAT file (Common Crawl's extract of a WARC file) holds a JSON value a page.  It knows `src`, alt and title of an image
 and nothing around it: no srcset, no lazy attributes, no text (crawling reference, 10.5).  So it is the cheap way to
-candidates, and the WARC file is the good one.
+candidates, and the WARC file is the good one.  An img without alt and title, of which it knows nothing, is counted in
+`Page.num_images` and no row.
 """
 from __future__ import annotations
 
@@ -124,11 +125,11 @@ def _found(log: FetchLog, page_html: _Html, rules: PageRules, max_candidates: in
         description=_text(named.get("description") or named.get("og:description", ""))[:MAX_META_VALUE])
     if page.permission == DENY:
         return Found(dataclasses.replace(page, outcome="optout_meta", title="", description=""))
-    base = urls.normalize(_address(head.base), log.url) if head.base else log.url
-    images = [*_meta_images(metas, named), *(
-        (_IMAGE, link.url, link.alt, link.title) for link in page_html.links if link.path == _IMAGE and link.url)]
-    candidates = tuple(_candidates(images, base or log.url, page, max_candidates, place))
-    return Found(dataclasses.replace(page, num_images=len(candidates)), (), candidates)
+    base = (urls.normalize(_address(head.base), log.url) if head.base else None) or log.url
+    named_images = list(_meta_images(metas, named))
+    links = [link for link in page_html.links if link.path == _IMAGE and link.url]
+    page = dataclasses.replace(page, num_images=len(named_images) + len(links))
+    return Found(page, (), tuple(_candidates(named_images, links, base, page, max_candidates, place)))
 
 
 def _metas(metas: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str]]:
@@ -149,34 +150,39 @@ def _meta_images(metas: Iterable[tuple[str, str]], named: dict[str, str]) -> Ite
                    named.get(f"{family}:description") or named.get("og:description", ""))
 
 
-def _candidates(images: list[tuple[str, str, str | None, str | None]], base: str, page: Page, most: int,
+def _candidates(named: list[tuple[str, str, str | None, str]], links: list[_Link], base: str, page: Page, most: int,
                 place: str) -> Iterator[Candidate]:
+    """Yields the images with a text of their own, and those that meta elements name; the others only count."""
+    repeats = collections.Counter([address for _, address, _, _ in named] + [link.url for link in links])
+    images = [(where, address, alt, said, "og_description") for where, address, alt, said in named]
+    images += [("img.src", link.url, link.alt, link.title or "", "title") for link in links]
     title = (SourceText("page_title", page.title),) if page.title else ()
-    found = []
-    for where, address, alt, said in images:
+    total = len(images)
+    for ordinal, (where, address, alt, said, source) in enumerate(images[:most]):
+        texts = title
+        if said and (text := _text(said)):
+            texts = (SourceText(source, text), *texts)
+        if alt and (text := _text(alt)):
+            texts = (SourceText("alt", text), *texts)
+        if texts is title and where == "img.src":
+            continue
         url = urls.normalize(_address(address), base)
-        if url is not None:
-            found.append((where, url, urls.url_key(url), alt, said))
-            if len(found) == most:
-                break
-    repeats = collections.Counter(key for _, _, key, _, _ in found)
-    for ordinal, (where, url, key, alt, said) in enumerate(found):
-        is_img = where is _IMAGE
-        texts = [("alt", alt), ("title" if is_img else "og_description", said)]
-        own = tuple(SourceText(source, first_words(text, MAX_TEXT))
-                    for source, raw in texts if raw and (text := _text(raw)))
+        if url is None:
+            continue
+        key = urls.url_key(url)
         yield Candidate(
             occurrence=hashlib.sha256(f"{place} {key} {ordinal}".encode()).hexdigest()[:32], page_key=page.url_key,
-            page_url=page.url, image_key=key, image_url=url, found_in="img.src" if is_img else where, alternatives=(),
-            texts=own + title, alt_present=alt is not None, declared_width=0, declared_height=0, ordinal=ordinal,
-            images_on_page=len(found), in_main=is_img, repeats_on_page=repeats[key], link_href="", html_lang="",
+            page_url=page.url, image_key=key, image_url=url, found_in=where, alternatives=(), texts=texts,
+            alt_present=alt is not None, declared_width=0, declared_height=0, ordinal=ordinal, images_on_page=total,
+            in_main=where == "img.src", repeats_on_page=repeats[address], link_href="", html_lang="",
             page_title=page.title, page_text="", permission=page.permission, signals=page.signals,
             page_record_id=page.warc_record_id, page_sha256="", page_fetched_at=page.fetched_at)
 
 
 def _text(raw: str) -> str:
     """Returns text folded, and its character references resolved: older WAT files hold them as they stood."""
-    return fold(html.unescape(raw) if "&" in raw else raw)
+    text = fold(html.unescape(raw) if "&" in raw else raw)
+    return text if len(text) <= MAX_TEXT else first_words(text, MAX_TEXT)
 
 
 def _address(url: str) -> str:

@@ -1,3 +1,6 @@
+import random
+import re
+
 import pytest
 
 from crawl import urls
@@ -50,3 +53,20 @@ def test_authority_always_writes_the_port():
     assert urls.authority("http://a.example/") == "http://a.example:80"
     assert urls.authority("http://[::1]:8443/") == "http://[::1]:8443"
     assert urls.target("http://a.example/x;y?z") == "/x;y?z"
+
+
+def test_the_short_way_is_the_long_way(monkeypatch):
+    """Most URLs are their own serialisation and are not parsed; they must come out as if they were."""
+    draw = random.Random(3)
+    pieces = ["/", "//", "/./", "/../", "..", ".", "%2e", "%2E", "%41", "?", "#", "a", "B", "\u00e9", "'", "|", "^",
+              "[", "\\", "@", ":", ":80", ":8080", "&=", " ", "{", "xn--", "9", "a.9x", "a.test", "1.2.3.4",
+              "0x7f.1", "a..b"]
+    bases = ["http://a.test/x/y?z", "https://b.c.de:8443/q", "http://1.2.3.4/", None, None]
+    asked = []
+    for _ in range(5000):
+        begin = draw.choice(["http://", "https://a.test/", "https://b-c.example.com/", "HTTP://", "/", ""])
+        asked.append((begin + "".join(draw.choices(pieces, k=draw.randrange(5))), draw.choice(bases)))
+    short = [urls.normalize(*one) for one in asked]
+    assert sum(bool(urls._PLAIN.fullmatch(url)) for url, _ in asked) > 300
+    monkeypatch.setattr(urls, "_PLAIN", re.compile("(?!)"))
+    assert short == [urls.normalize(*one) for one in asked]
