@@ -19,14 +19,13 @@ from crawl.answers import OK_STATUSES, Answer, nothing
 from crawl.decode import decode
 from crawl.dns import Lookup, Resolver
 from crawl.policy import FetchPolicy, Network
+from crawl.request_head import accept_lines
 
 _MAX_HEADERS = 256                 # lines
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADER_LINE = 16 * 1024
 _OTHER_BODY = 16 * 1024            # of a redirect or an error page, read so that the connection can be kept
 _RESOLVER_POLL_S = 0.01
-_ACCEPT = {"page": "text/html,application/xhtml+xml,*/*;q=0.1", "sitemap": "application/xml,text/xml,*/*;q=0.1",
-           "robots": "text/plain,*/*;q=0.1", "image": "image/jpeg,image/png,image/webp,image/gif,*/*;q=0.1"}
 _NOT_PAGES = ("image/", "video/", "audio/", "font/", "application/pdf", "application/zip", "application/gzip",
               "application/octet-stream", "application/javascript", "application/json", "text/css", "text/javascript")
 
@@ -165,8 +164,7 @@ class Client:
                 (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
                 (pycurl.LOW_SPEED_LIMIT, policy.min_bytes_per_s), (pycurl.LOW_SPEED_TIME, policy.slow_after_s),
                 (pycurl.USERAGENT, policy.header),
-                (pycurl.HTTPHEADER, [f"Accept: {_ACCEPT[transfer.kind]}",
-                                     f"Accept-Encoding: {'identity' if transfer.kind == 'image' else 'gzip, br'}"]),
+                (pycurl.HTTPHEADER, accept_lines(transfer.kind)),
                 (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
                 (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
             easy.setopt(option, value)

@@ -71,6 +71,7 @@ from crawl.partitions import Partitions
 from crawl.parts import Part, PartLimits, PartWriter, committed, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
+from crawl.request_head import request_head
 from crawl.sniff import sniff
 from crawl.stages import recorded_time
 from crawl.tables import read_column, read_matching, read_table
@@ -117,7 +118,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                 work.keep()
                 if visit is not None:
                     row, stored = _logged(visit, kind, round, policy, block_list)
-                    writer.add(row, visits.new_hosts, stored)
+                    writer.add(row, visits.new_hosts, stored, _request_of(row, policy))
                     visits.new_hosts.clear()
                     tally.add(visit.row.politeness_key, row.outcome)
                 if writer.is_full() and writer.commit():
@@ -188,6 +189,14 @@ def _opening(kind: str, policy: FetchPolicy, round_number: int) -> Callable[[str
     if kind == "image":
         return lambda name: b""
     return lambda name: warc.warcinfo(f"round-{round_number}/{name}.warc.gz", recorded_time(), policy.header)
+
+
+def _request_of(row: FetchLog, policy: FetchPolicy) -> bytes:
+    """Returns the WARC member of the request that a stored page or sitemap answered, b"" for any other row."""
+    if not row.warc_record_id:
+        return b""
+    return warc.request(request_head(row.final_url, row.kind, policy.header), row.final_url, row.url_key, row.round,
+                        row.fetched_at)
 
 
 def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy,

@@ -132,15 +132,18 @@ class PartWriter:
         identity = hashlib.sha256(self._folder.encode()).hexdigest()[:12]
         return f"{_OPEN}-{identity}.{socket.gethostname()}-"
 
-    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"") -> None:
+    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"") -> None:
         """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
 
-        The row's `part` is set when the part is committed, its `offset` and `length` here.
+        `before` is stored in front of them and not addressed: the request's own member.  The row's `part` is set when
+        the part is committed, its `offset` and `length` here.
         """
         if not self._rows:
             self._opened_at = self._clock()
         self._hosts += hosts
         self._held += sum(len(host.body) + len(host.tdm_body) for host in hosts)
+        if before:
+            self._append(before)
         if stored:
             offset, length = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
             row = dataclasses.replace(row, offset=offset, length=length)

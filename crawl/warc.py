@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import gzip
 import hashlib
+import re
 import uuid
 import zlib
 
@@ -20,6 +21,9 @@ _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:imagebert-lait:warc")
 _LEVEL = 6
 # What framed the entity on the wire and does not fit the bytes we hold.
 _RENAMED = {"transfer-encoding": "X-Crawl-Transfer-Encoding"}
+_SNIFFED = 1445                    # bytes looked at
+_HTML = re.compile(rb"<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p)"
+                   rb"[ >])", re.IGNORECASE)
 _MAX_RECORD = 256 << 20            # our own come nowhere near it
 
 
@@ -66,9 +70,37 @@ def response(answer: Answer, identity: str, date: str) -> bytes:
         fields["WARC-IP-Address"] = answer.ip
     if answer.cut:
         fields["WARC-Truncated"] = answer.cut
+    if found := identified(answer.body):
+        fields["WARC-Identified-Payload-Type"] = found
     fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": _digest(answer.entity),
                "WARC-Block-Digest": _digest(block)}
     return _member(fields, block)
+
+
+def identified(body: bytes) -> str:
+    """Returns the type that the first bytes of a decoded body show, whatever its header says; "" for none of ours.
+
+    HTML and XML as browsers sniff them (WHATWG MIME Sniffing, section 7.1), and gzip.
+
+    >>> identified(b"\\n <!DOCTYPE html><p>"), identified(b"<?xml version='1.0'?>"), identified(b"hello")
+    ('text/html', 'text/xml', '')
+    """
+    if body.startswith(b"\x1f\x8b\x08"):
+        return "application/gzip"
+    start = body[:_SNIFFED].removeprefix(b"\xef\xbb\xbf").lstrip(b"\t\n\x0c\r ")
+    if start.startswith(b"<?xml"):
+        return "text/xml"
+    return "text/html" if _HTML.match(start) else ""
+
+
+def request(head: bytes, url: str, url_key: str, round_number: int, date: str) -> bytes:
+    """Returns the gzip member of the request that an answer came to: `head` as it was sent, without a body."""
+    identity = uuid.uuid5(_NAMESPACE, f"request {url_key} {round_number}")
+    return _member({
+        "WARC-Type": "request", "WARC-Record-ID": f"<urn:uuid:{identity}>", "WARC-Date": date, "WARC-Target-URI": url,
+        "WARC-Concurrent-To": f"<{record_id(url_key, round_number)}>",
+        "Content-Type": "application/http;msgtype=request", "WARC-Payload-Digest": _digest(b""),
+        "WARC-Block-Digest": _digest(head)}, head)
 
 
 def read_response(path: str, offset: int, length: int, max_body: int, max_ratio: int = 200) -> Response:

@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 from PIL import Image
+from warcio.archiveiterator import ArchiveIterator
 
 from crawl import storage, tables, warc
 from crawl.answers import Answer, Fetched
@@ -57,6 +58,12 @@ def test_every_row_of_the_list_has_one_log_row_and_a_body_where_it_says(web, tmp
                 row.url, PAGE, row.warc_record_id, row.fetched_at)
         else:
             assert (row.part, row.warc_record_id) == ("", "")
+    with open(f"{tmp_path}/out/s/abc/{parts[0].bytes.name}", "rb") as stream:
+        kept = [(record.rec_type, record.rec_headers.get_header("WARC-Concurrent-To") or
+                 record.rec_headers.get_header("WARC-Record-ID")) for record in ArchiveIterator(stream)][1:]
+    asked, answered = kept[::2], kept[1::2]
+    assert {name for name, _ in asked} == {"request"} and {name for name, _ in answered} == {"response"}
+    assert [identity for _, identity in asked] == [identity for _, identity in answered]
     assert [part.log.rows for part in parts] == [25, 25, 10]
     assert sum(count for part in parts for _, count in part.log.outcomes) == len(GIVEN)
     assert seen[-1] == (60, 60)

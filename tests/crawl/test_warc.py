@@ -25,6 +25,7 @@ def file(tmp_path):
     zipped = answer(entity=gzip.compress(BODY, mtime=0), headers=(("Content-Encoding", "gzip"), ("X-\xe4", "\xfc")))
     answers = [answer(), zipped, answer(body=b"", cut="length")]
     records = [warc.warcinfo("part-00000.warc.gz", DATE, "imagebert-lait/0.1"),
+               warc.request(b"GET /x?y HTTP/1.1\r\nHost: a.test\r\n\r\n", "http://a.test/x?y", f"{0:032x}", 3, DATE),
                *(warc.response(each, warc.record_id(f"{n:032x}", 3), DATE) for n, each in enumerate(answers))]
     path = tmp_path / "part-00000.warc.gz"
     path.write_bytes(b"".join(records))
@@ -35,14 +36,14 @@ def test_warcio_check_finds_nothing_to_complain_of(file):
     done = subprocess.run([sys.executable, "-m", "warcio.cli", "check", "-v", str(file[0])], capture_output=True,
                           text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("digest pass") == 4 and "digest not present" not in done.stdout
+    assert done.stdout.count("digest pass") == 5 and "digest not present" not in done.stdout
 
 
 def test_warcio_and_fastwarc_read_the_same_as_we_do(file):
     path, records = file
-    offset = len(records[0])
+    offset = len(records[0]) + len(records[1])
     ours = []
-    for record in records[1:]:
+    for record in records[2:]:
         ours.append(warc.read_response(str(path), offset, len(record), 10**6))
         offset += len(record)
     assert [each.body for each in ours] == [BODY, BODY, b""]
@@ -63,6 +64,16 @@ def test_warcio_and_fastwarc_read_the_same_as_we_do(file):
                     f"<{ours[2].record_id}>": b""}
 
 
+def test_a_request_stands_before_its_answer_and_names_it(file):
+    with open(file[0], "rb") as stream:
+        found = [(record.rec_type, record.rec_headers.get_header("WARC-Concurrent-To"),
+                  record.http_headers and record.http_headers.get_header("Host")) for record in ArchiveIterator(stream)]
+        stream.seek(0)
+        types = [record.rec_headers.get_header("WARC-Identified-Payload-Type") for record in ArchiveIterator(stream)]
+    assert types == [None, None, "text/html", "text/html", None]
+    assert found[1] == ("request", f"<{warc.record_id(f'{0:032x}', 3)}>", "a.test") and found[2][0] == "response"
+
+
 def test_the_same_answer_gives_the_same_bytes_and_ids_differ_by_url_and_round():
     assert warc.response(answer(), warc.record_id("a", 0), DATE) == warc.response(answer(), warc.record_id("a", 0),
                                                                                   DATE)
@@ -71,10 +82,11 @@ def test_the_same_answer_gives_the_same_bytes_and_ids_differ_by_url_and_round():
 
 def test_a_wrong_address_or_a_damaged_file_is_a_bad_record(file, tmp_path):
     path, records = file
-    for offset, length in ((0, len(records[0])), (1, 100), (len(records[0]), len(records[1]) - 1)):
+    for offset, length in ((0, len(records[0])), (1, 100), (len(records[0]), len(records[1])),
+                           (len(records[0]) + len(records[1]), len(records[2]) - 1)):
         with pytest.raises(warc.BadRecord):
             warc.read_response(str(path), offset, length, 10**6)
-    other = gzip.compress(gzip.decompress(records[1]).replace(b"<p>", b"<b>"))
+    other = gzip.compress(gzip.decompress(records[2]).replace(b"<p>", b"<b>"))
     (tmp_path / "x").write_bytes(other)
     with pytest.raises(warc.BadRecord, match="digest"):
         warc.read_response(str(tmp_path / "x"), 0, len(other), 10**6)
