@@ -25,6 +25,7 @@ _MAX_HEADERS = 256                 # lines
 _MAX_HEADER_BYTES = 64 * 1024
 _MAX_HEADER_LINE = 16 * 1024
 _OTHER_BODY = 16 * 1024            # of a redirect or an error page, read so that the connection can be kept
+_KEPT = 384                        # connections kept open; a process usually may have 1,024 descriptors
 _RESOLVER_POLL_S = 0.01
 _NOT_PAGES = ("image/", "video/", "audio/", "font/", "application/pdf", "application/zip", "application/gzip",
               "application/octet-stream", "application/javascript", "application/json", "text/css", "text/javascript")
@@ -46,7 +47,7 @@ class Client:
         self._network = network
         self._addresses = network.addresses()
         self._multi = pycurl.CurlMulti()
-        self._multi.setopt(pycurl.M_MAXCONNECTS, 2 * network.max_in_flight)
+        self._multi.setopt(pycurl.M_MAXCONNECTS, _KEPT)
         self._idle: list[Any] = []
         self._running: dict[Any, tuple[_Transfer, Any]] = {}
         self._resolving = 0            # requests whose host's address is not known yet
