@@ -6,7 +6,11 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
+<<<<<<< HEAD
 .PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-image-facts bench-wat install system system-bench clean
+=======
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-fetch-memory bench-image-facts install system system-bench clean
+>>>>>>> 208f38e (bench-fetch-memory: 10,000 against 200,000 URLs)
 
 install: $(VENV)/.installed
 
@@ -60,6 +64,9 @@ bench-image-facts: install ## images a core-second: one decode, facts, hashes, t
 
 bench-fetch: install    ## the stage images against img2dataset, a core each (about 15 minutes; needs root and `make system-bench`)
 	$(BIN)/python -m benchmarks.fetch
+
+bench-fetch-memory: install ## memory of the fetch stage, 10,000 against 200,000 URLs (root, nginx)
+	$(BIN)/python -m benchmarks.fetch_memory
 
 bench-extraction: install ## megabytes of HTML a core-second, from stored pages to candidates
 	$(BIN)/python -m benchmarks.extraction --shared $(SHARED)
