@@ -6,11 +6,9 @@ OUT ?= demo-out
 SHARED ?= ../shared
 FLINK_HOME ?= .flink
 
-<<<<<<< HEAD
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-image-facts bench-wat install system system-bench clean
-=======
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check bench bench-sites bench-yardstick bench-kill bench-strangers bench-extraction bench-fetch bench-fetch-memory bench-image-facts install system system-bench clean
->>>>>>> 208f38e (bench-fetch-memory: 10,000 against 200,000 URLs)
+.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check install system system-bench clean
+# Every bench-... is a command, none is a file.
+.PHONY: bench $(shell sed -n 's/^\(bench-[a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 install: $(VENV)/.installed
 

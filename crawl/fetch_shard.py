@@ -120,6 +120,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                     row, stored = _logged(visit, kind, round, policy, block_list)
                     writer.add(row, visits.new_hosts, stored, _request_of(row, policy))
                     visits.new_hosts.clear()
+                    tally.names = visits.names
                     tally.add(visit.row.politeness_key, row.outcome)
                 if writer.is_full() and writer.commit():
                     yield from seen.new_parts()

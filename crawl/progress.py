@@ -19,6 +19,7 @@ import rich.progress_bar
 import rich.text
 
 from crawl import run_log
+from crawl.dns import DnsCost
 from crawl.tally import Tally
 
 _RATE_S = 15.0                     # the rate is that of so many last seconds
@@ -35,6 +36,7 @@ class Step:
     total: int = 0                 # 0 when it is not known
     hosts: tuple[tuple[str, int], ...] = ()                  # the busiest, and how many of the last URLs were theirs
     outcomes: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)     # of this run
+    names: DnsCost = dataclasses.field(default_factory=DnsCost)
     samples: collections.deque[tuple[float, int]] = dataclasses.field(default_factory=collections.deque)
     logged_at: float = 0.0
 
@@ -74,6 +76,7 @@ def report(step: str, shard: int, tally: Tally) -> None:
     live = _live.setdefault(step, Step(step))
     live.done, live.total = sum(t.done for t in tallies.values()), sum(t.total for t in tallies.values())
     live.outcomes = sum((t.outcomes for t in tallies.values()), collections.Counter())
+    live.names = sum((t.names for t in tallies.values()), DnsCost())
     # A host lies in one shard.
     live.hosts = tuple(sorted((pair for t in tallies.values() for pair in t.busiest()),
                               key=lambda pair: (-pair[1], pair[0]))[:5])
@@ -110,7 +113,8 @@ def _moved(live: Step) -> None:
 
 def _log(live: Step) -> None:
     run_log.event("progress", stage=run_log.stage_of(_job), job=_job, step=live.name, done=live.done, total=live.total,
-                  rate=round(live.rate, 3), busiest=dict(live.hosts), outcomes=dict(live.outcomes))
+                  rate=round(live.rate, 3), busiest=dict(live.hosts), outcomes=dict(live.outcomes),
+                  names=dataclasses.asdict(live.names))
 
 
 def shown_text(text: str) -> str:
@@ -150,4 +154,6 @@ def shown(name: str) -> Iterator[None]:
         yield
     for live in list(_live.values()):
         _log(live)
+        if live.names.line() and not quiet:
+            print(f"{live.name}: {live.names.line()}", file=sys.stderr, flush=True)
     run_log.event("job_ended", stage=run_log.stage_of(name), job=name)

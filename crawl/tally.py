@@ -5,6 +5,8 @@ import collections
 import time
 from collections.abc import Callable
 
+from crawl.dns import DnsCost
+
 _EVERY_S = 0.2
 _WINDOW = 2_000                    # URLs: the moment that "busiest" is about
 
@@ -18,6 +20,7 @@ class Tally:
         self.done = done               # rows of the list, those of earlier runs too
         self.total = total
         self.outcomes: collections.Counter[str] = collections.Counter()
+        self.names = DnsCost()
         self._callback = callback
         self._clock = clock
         self._recent: collections.deque[str] = collections.deque(maxlen=_WINDOW)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from crawl import consent, urls
 from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
+from crawl.dns import DnsCost
 from crawl.fetch import Client
 from crawl.partitions import Partitions
 from crawl.policy import FetchPolicy, Network, refusal
@@ -71,6 +72,7 @@ class Visits:
             rules_only: ask for rules alone; a row that may be fetched ends as `ok` without a request for it.
             partitions: which servers may be dialled from here; None for all of them.
         """
+        self.names = DnsCost()             # what resolving cost so far
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
         self._policy = policy
         self._network = network
@@ -99,6 +101,7 @@ class Visits:
         """Yields a Visit for each row, in the order they end, and None now and then while it waits."""
         coming = iter(rows)
         with Client(self._policy, self._network) as client:
+            self.names = client.resolver.cost
             more = True
             while more or self._open_rows:
                 while more and self._open_rows < _WINDOW:

@@ -1,6 +1,7 @@
 """Names to addresses: what is kept and how long, what fails for good and what may pass, and rebinding."""
 from __future__ import annotations
 
+import json
 import socket
 import struct
 import threading
@@ -10,9 +11,11 @@ import types
 import pycares
 import pytest
 
-from crawl.dns import DnsLimits, Resolver
+from crawl import progress, run_log
+from crawl.dns import DnsCost, DnsLimits, Resolver
 from crawl.fetch import Client
 from crawl.policy import FetchPolicy, Network
+from crawl.tally import Tally
 
 
 class Servers:
@@ -191,3 +194,15 @@ def test_names_that_nobody_is_asked_for():
                 list(resolver.ended())
         assert resolver.lookup(name, None).outcome == "dns_error"
     resolver.close()
+
+
+def test_the_cost_of_all_shards_is_in_the_live_view_and_the_log(tmp_path, capsys):
+    log = tmp_path / "log.jsonl"
+    tallies = [Tally(0, 2, None), Tally(0, 2, None)]
+    tallies[0].names, tallies[1].names = DnsCost(2, 10, 1, 0.5), DnsCost(1, 7, 0, 0.1)
+    with run_log.writing(str(log), "images"), progress.shown("images: fetch"):
+        for number, tally in enumerate(tallies):
+            progress.report("images fetched", number, tally)
+    last = [json.loads(line) for line in log.read_text().splitlines() if '"progress"' in line][-1]
+    assert last["names"] == {"asked": 3, "at_hand": 17, "failed": 1, "seconds": 0.6}
+    assert "20 names: 85 % at hand, 3 asked for in 200 ms each, 1 without an answer" in capsys.readouterr().err
