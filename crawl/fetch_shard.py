@@ -66,6 +66,7 @@ from typing import Any
 
 from crawl import storage, urls, warc
 from crawl.block_list import BlockFile, BlockList
+from crawl.key_set import KeySet
 from crawl.lease import Lease, LeaseLost, elapsed, holder_of
 from crawl.partitions import Partitions
 from crawl.parts import Part, PartLimits, PartWriter, committed, shard_name
@@ -153,7 +154,7 @@ class _Seen:
 
     def __init__(self, directory: str, shard: int, hosts: dict[str, Host]) -> None:
         self.index = 0                     # of the next part
-        self.done: set[str] = set()        # url_keys with a committed row
+        self.done = KeySet()               # url_keys with a committed row
         self.hosts = hosts                 # robots answers, the newest of each authority
         self._directory = directory
         self._shard = shard
@@ -161,7 +162,7 @@ class _Seen:
     def new_parts(self) -> Iterator[Part]:
         """Takes in and yields the parts that were committed since the last call."""
         for part in committed(self._directory, self._shard, self.index):
-            self.done.update(read_column(storage.join(self._directory, part.log.name), "url_key"))
+            self.done.add(read_column(storage.join(self._directory, part.log.name), "url_key"))
             self.hosts |= {host.authority: host for host in read_table(
                 storage.join(self._directory, part.hosts.name), Host)}
             self.index = part.index + 1
@@ -173,7 +174,7 @@ def image_of(log: ImageLog) -> Image:
     return Image(url_key=log.url_key, url=log.url, outcome=log.outcome, http_status=log.http_status,
                  final_url=log.final_url, fetched_at=log.fetched_at, signals=log.signals, permission=log.permission,
                  format=log.format, width=log.width, height=log.height, num_bytes=log.body_bytes, sha256=log.sha256,
-                 part=log.part, offset=log.offset, length=log.length, content_type=log.content_type)
+                 part=log.part, offset=log.offset, length=log.length)
 
 
 def _log_type(kind: str) -> type[FetchLog]:

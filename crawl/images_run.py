@@ -25,7 +25,7 @@ from crawl.records import Image, ImageFetch
 from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
 from crawl.tables import FileEntry
 
-FORMAT = 2                         # 2: content_type
+FORMAT = 1
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 

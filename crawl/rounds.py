@@ -30,9 +30,8 @@ from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage
 from crawl.tables import FileEntry, from_row, read_table
 
-# 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
-# 5: links without identifiers of a visit
-FORMAT = 5
+# 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too
+FORMAT = 4
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 

@@ -10,42 +10,34 @@ from crawl import storage
 from crawl.records import Candidate, ImageFetch
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from filter.judging import JudgeConfig
-from filter.records import Judged, JudgedImage
+from filter.records import Judged
 
-FORMAT = 3                         # 2: extras and expected hashes; 3: judged_images
+FORMAT = 2                         # 2: extras and expected hashes
 Run = Callable[[str, Callable[[Any], None]], None]
-_TABLES = ("judged", "judged_images", "fetch")
 _DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
          "stop_words.txt")
 
 
 def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
-    """Returns the manifest of three tables: a row a candidate, a row an image URL, a row an image URL asked for.
-
-    They are `judged`, `judged_images` and `fetch`.
-    """
+    """Returns the manifest of the tables `judged` (a row a candidate) and `fetch` (the image URLs asked for)."""
     crawl = current_manifest(out, "crawl")
     stage = Stage.open(out, "judge", FORMAT, config, {"crawl": crawl.digest} | _data_digests(config))
     finished = stage.finished()
     if finished is not None:
         return finished
     from crawl.transforms import ReadTable, WriteTable, entries_of
-    from filter.transforms import ChooseImages, JudgeCandidates, SettleImages
+    from filter.transforms import ChooseImages, JudgeCandidates
 
     def build(root: Any) -> None:
         judged = (root | "Candidates" >> ReadTable(crawl.paths("candidates"), Candidate)
                   | "Judge candidates" >> JudgeCandidates(config))
         judged | "Write judged" >> WriteTable(stage.directory, "judged", Judged, "occurrence", config.buckets)
-        (judged | "Settle images" >> SettleImages()
-         | "Write judged images" >> WriteTable(stage.directory, "judged_images", JudgedImage, "image_key",
-                                               config.buckets))
         (judged | "Choose images" >> ChooseImages()
          | "Write fetch" >> WriteTable(stage.directory, "fetch", ImageFetch, "url_key", config.buckets))
 
     run("judge", build)
-    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _TABLES}
-    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"]),
-                                 funnel_of("judge", "image URL", tables["judged_images"])])
+    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in ("judged", "fetch")}
+    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"])])
 
 
 def _data_digests(config: JudgeConfig) -> dict[str, str]:

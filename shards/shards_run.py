@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from crawl import stages, storage
-from crawl.funnel import image_requests
 from crawl.stages import Funnel, Manifest, Stage
 from crawl.suppress import Suppression, suppression
 from crawl.tables import read_table
@@ -24,7 +23,7 @@ from shards.sample import sample_json
 from shards.vocabulary import VOCAB
 from shards.writer import WrittenShard, read_written, tar_bytes
 
-FORMAT = 4                         # 3: extras and drift; 4: image_requests
+FORMAT = 3
 PLAN = "plan.json"
 
 
@@ -50,18 +49,16 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
     cut = sum(one.captions_cut for one in written)
     known = upstream["regions"].extra
     tables = [entry for one in written for entry in one.files if entry.name == one.shard.table]
-    before = upstream_funnel(out, upstream["regions"])
     return stage.commit(
         {"shards": files, "samples": tables},
-        [*before, _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
+        [*upstream_funnel(out, upstream["regions"]), _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
         notes=[note for name in ("filter", "codebook", "regions") for note in upstream[name].notes]
         + ([f"{cut} captions are longer than 41 word pieces and are cut when they are read"] if cut else []),
         extra={"shards": [dataclasses.asdict(one.shard) for one in written],
                **{name: known[name] for name in ("feature_dim", "num_classes", "max_regions", "quantisation",
                                                  "extractor", "extractor_digest")},
                "codebook": CODEBOOK, "codebook_digest": upstream["codebook"].extra["digest"], "vocab": VOCAB,
-               "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut,
-               "image_requests": image_requests(before)})
+               "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut})
 
 
 def _committed(directory: str, config: OrderConfig) -> Iterator[WrittenShard]:
