@@ -1,7 +1,8 @@
 """Which images does a page show, and which texts go with each?  A parsed page in, `Candidate` rows out.
 
-One row a DOM node: an `img` (with its `picture` and lazy attributes), a `video` poster, an image named in meta, link or
-JSON-LD.  An image of `noscript` that repeats the lazy one before it gives that one its URL and is no row of its own.
+One row a DOM node: an `img` (with its `picture` and lazy attributes), a `video` poster, an `input` or `object` that is
+an image, a background (CSS, attribute or lazy), an image named in meta, link or JSON-LD.  An image of `noscript` that
+repeats the lazy one before it gives that one its URL and is no row of its own.
 """
 from __future__ import annotations
 
@@ -9,9 +10,9 @@ import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from crawl import jsonld, urls
+from crawl import css, jsonld, urls
 from crawl.html import Document, Element, ParsedPage, ParseLimits, fold, resolve
 from crawl.image_choice import Choice, choose, is_image_name
 from crawl.image_context import MAX_TEXT, Surroundings, first_words
@@ -22,6 +23,9 @@ _REPEATS_OF_A_PLACEHOLDER = 5
 _MAX_TEXTS = 16
 _LOOKED_AT = 4                     # times max_candidates images: some stand in noscript, some have no address
 _SOURCES_BEFORE = 64              # elements before an img in which its sources are looked for
+_NAMING = {"meta": "content", "link": "href"}
+_LAZY_BACKGROUNDS = ("data-bg", "data-background-image", "data-background", "data-bg-src", "data-bg-image")
+_BACKGROUNDS = ("css.lazy", "css.background", "background")
 _IMAGE_TAGS = ("img", "amp-img")
 _PIXELS = re.compile(r"\s*(\d{1,6})(?:\.\d+)?\s*(?:px)?\s*$", re.IGNORECASE)
 _STYLE_WIDTH = re.compile(r"(?:^|;)\s*width\s*:\s*(\d{1,6})(?:\.\d+)?px", re.IGNORECASE)
@@ -40,6 +44,7 @@ class _Found:
     width: int = 0
     height: int = 0
     in_body: bool = True           # False for meta, link and JSON-LD
+    behind: bool = False           # a background: it stands behind text and divides none
 
 
 def find_candidates(parsed: ParsedPage, page: Page, limits: ParseLimits) -> list[Candidate]:
@@ -48,7 +53,8 @@ def find_candidates(parsed: ParsedPage, page: Page, limits: ParseLimits) -> list
     found = _body_images(document, parsed.base, _LOOKED_AT * limits.max_candidates) + _named_images(parsed)
     rows = sorted((item for item in found if item.choice is not None), key=lambda item: item.index)
     rows = rows[:limits.max_candidates]
-    around = Surroundings(document, [item.index for item in rows if item.in_body and not _is_dot(item)])
+    around = Surroundings(document, [item.index for item in rows
+                                     if item.in_body and not item.behind and not _is_dot(item)])
     keys = [urls.url_key(item.choice.url) if item.choice else "" for item in rows]
     repeats = collections.Counter(keys)
     return [_row(item, ordinal, key, repeats[key], len(rows), around, parsed, page)
@@ -67,9 +73,10 @@ def _row(item: _Found, ordinal: int, key: str, repeats: int, images: int, around
     link = ""
     alternatives = list(item.choice.alternatives)
     if item.in_body:
-        texts += [SourceText("figcaption", text) for text in around.captions(item.index)] if not _is_dot(item) else []
+        alone = not item.behind and not _is_dot(item)
+        texts += [SourceText("figcaption", text) for text in around.captions(item.index)] if alone else []
         texts.append(SourceText("heading", around.heading(item.index)))
-        if not _is_dot(item):
+        if alone:
             before, after = around.windows(item.index)
             texts += [SourceText("surrounding", before), SourceText("surrounding", after)]
         link = _link_around(item.index, around, parsed)
@@ -121,12 +128,43 @@ def _body_images(document: Document, base: str, most: int) -> list[_Found]:
     for index, element in enumerate(elements):
         if len(found) >= 2 * most:
             break
-        if element.tag == "video" and element.attributes.get("poster", "").strip():
-            url = resolve(element.attributes["poster"], base)
-            if url is not None:
-                found.append(_Found(index, Choice(url, "video.poster", (), False),
-                                    _own_texts(document, element, identified), False, *declared_size(element)))
+        if not element.attributes or element.tag in _IMAGE_TAGS:
+            continue
+        for found_in, values in _shown_by(element):
+            shown = [url for value in values if (url := resolve(value, base)) is not None]
+            if shown:
+                found.append(_Found(index, Choice(shown[0], found_in, tuple(dict.fromkeys(shown[1:])), False),
+                                    _own_texts(document, element, identified), "alt" in element.attributes,
+                                    *declared_size(element), behind=found_in in _BACKGROUNDS))
+                break
     return found
+
+
+def _shown_by(element: Element) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yields where an element that is no img names images, and their URLs as written, the one to take first.
+
+    An `area` names none: it is a place on an image that stands elsewhere.
+    """
+    attributes = element.attributes
+    if element.tag == "video":
+        yield "video.poster", [attributes.get("poster", "")]
+    elif element.tag == "input":
+        if attributes.get("type", "").strip().lower() == "image":
+            yield "input.src", [attributes.get("src", "")]
+    elif element.tag == "object":
+        data = attributes.get("data", "")
+        if attributes.get("type", "").strip().lower().startswith("image/") or is_image_name(data):
+            yield "object.data", [data]
+    for name in _LAZY_BACKGROUNDS:
+        if name in attributes:
+            value = css.url_of(attributes[name])
+            if "/" in value or is_image_name(value):
+                yield "css.lazy", [value]
+    if "style" in attributes and "background" in attributes["style"].lower():
+        offers = sorted(css.background_images(attributes["style"]), key=lambda offer: -offer.density)
+        yield "css.background", [offer.url for offer in offers]
+    if "background" in attributes:
+        yield "background", [attributes["background"]]
 
 
 def _merge_noscript(found: list[_Found], item: _Found, document: Document, choice: Choice) -> None:
@@ -250,6 +288,10 @@ def _linked_images(parsed: ParsedPage) -> Iterator[_Found]:
             url = resolve(element.attributes.get("href", ""), parsed.base)
             if url is not None:
                 yield _Found(index, Choice(url, "link.image_src", (), False), [], False, in_body=False)
+        elif element.tag in _NAMING and "image" in element.attributes.get("itemprop", "").split():
+            url = resolve(element.attributes.get(_NAMING[element.tag], ""), parsed.base)
+            if url is not None:
+                yield _Found(index, Choice(url, "itemprop.image", (), False), [], False, in_body=False)
 
 
 def _jsonld_images(parsed: ParsedPage) -> Iterator[_Found]:

@@ -12,6 +12,7 @@ MAX_BYTES = 512 * 1024             # of one script
 MAX_VALUES = 10_000                # JSON values looked at
 MAX_IMAGES = 1_000                 # of one script
 MAX_TEXT = 4_096                   # characters of a text that are looked at
+_NOT_CONTENT = ("logo", "publisher")     # who speaks, not what is shown
 _IMAGE_FIELDS = ("image", "thumbnailUrl", "primaryImageOfPage")
 # JSON can spell half a pair ("\ud800"), which no encoding of ours holds.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -53,7 +54,7 @@ def _all_images(script: str) -> Iterator[NamedImage]:
             if _is_image(value):
                 yield from _images(value, "")
             stack.extend(item for name, item in reversed(value.items())
-                         if name not in _IMAGE_FIELDS and isinstance(item, (dict, list)))
+                         if name not in _IMAGE_FIELDS and name not in _NOT_CONTENT and isinstance(item, (dict, list)))
 
 
 def _images(value: Any, description: str) -> Iterator[NamedImage]:

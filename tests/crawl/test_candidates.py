@@ -38,6 +38,16 @@ def only(html: str) -> Candidate:
     ("<body><noscript><img src=alone.jpg></noscript>", "alone.jpg", "noscript"),
     (f"<img src='{PIXEL}' data-src=real.jpg><noscript><img src=real.jpg></noscript>", "real.jpg", "img.data-src"),
     ("<video poster=p.jpg></video>", "p.jpg", "video.poster"),
+    ("<div style=\"color: red; Background: #fff url('b;1.jpg') no-repeat\">x</div>", "b;1.jpg", "css.background"),
+    ("<p style='background-image: image-set(url(s.png) 1x, url(l.png) 2x)'>x", "l.png", "css.background"),
+    ("<section data-bg='url(b.jpg)'>x</section>", "b.jpg", "css.lazy"),
+    ("<a data-background-image=/b.jpg href=/>x</a>", "../b.jpg", "css.lazy"),
+    ("<table background=b.jpg><tr><td>x</table>", "b.jpg", "background"),
+    ("<form><input type=Image src=i.png alt=Go></form>", "i.png", "input.src"),
+    ("<object data=o type=image/png>x</object>", "o", "object.data"),
+    ("<object data=o.jpg>x</object>", "o.jpg", "object.data"),
+    ("<meta itemprop=image content=/m.jpg>", "../m.jpg", "itemprop.image"),
+    ("<div itemscope><link itemprop='image url' href=l.jpg></div>", "l.jpg", "itemprop.image"),
     ("<meta property=og:image content=/o.jpg><meta name=twitter:image content=/o.jpg>", "../o.jpg", "og:image"),
     ("<meta name=twitter:image content=/t.jpg>", "../t.jpg", "twitter:image"),
     ("<link rel=image_src href=/l.jpg>", "../l.jpg", "link.image_src"),
@@ -162,3 +172,23 @@ def test_real_pages_give_the_real_images(name: str, found_in: str, count: int) -
     rows = candidates(folder.joinpath("source.html").read_text(encoding="utf-8"))
     assert sum(row.found_in == found_in for row in rows) >= count
     assert not any(row.image_url.startswith("data:") for row in rows)
+
+
+def test_what_names_no_image_gives_none() -> None:
+    assert candidates("<div style='color: url(a.jpg); background: red'>x</div><i data-bg=dark>x</i><i data-bg=''>x</i>"
+                      "<map><area href=a.jpg shape=rect coords=0,0,1,1></map><object data=film.swf></object>"
+                      "<input type=text src=a.jpg><body background=''>") == []
+    assert candidates("<script type=application/ld+json>{\"publisher\": {\"@type\": \"Organization\", \"logo\": "
+                      "{\"@type\": \"ImageObject\", \"url\": \"/logo.jpg\"}, \"image\": \"/building.jpg\"}, "
+                      "\"logo\": {\"@type\": \"ImageObject\", \"url\": \"/l.jpg\"}}</script>") == []
+
+
+def test_a_background_divides_no_text_and_takes_the_heading_inside_it() -> None:
+    html = ("<body style='background: url(paper.jpg)'><h1>Birds</h1><p>A heron stands in the lake.</p>"
+            "<img src=heron.jpg><p>It waits for fish.</p>"
+            "<div style='background-image: url(barn.jpg)' aria-label='A red barn'><h2>Barns of the North</h2></div>")
+    by_name = {one.image_url.rpartition("/")[2]: one for one in candidates(html)}
+    assert texts(by_name["heron.jpg"], "surrounding") == ["A heron stands in the lake.", "It waits for fish."]
+    assert texts(by_name["barn.jpg"], "heading") == ["Barns of the North"]
+    assert texts(by_name["barn.jpg"], "aria_label") == ["A red barn"] and not texts(by_name["barn.jpg"], "surrounding")
+    assert by_name["barn.jpg"].alternatives == ()
