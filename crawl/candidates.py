@@ -25,6 +25,8 @@ _LOOKED_AT = 4                     # times max_candidates images: some stand in 
 _SOURCES_BEFORE = 64              # elements before an img in which its sources are looked for
 _NAMING = {"meta": "content", "link": "href"}
 _LAZY_BACKGROUNDS = ("data-bg", "data-background-image", "data-background", "data-bg-src", "data-bg-image")
+_SHOWING_TAGS = frozenset({"video", "input", "object"})
+_SHOWING = frozenset({"style", "background", *_LAZY_BACKGROUNDS})
 _BACKGROUNDS = ("css.lazy", "css.background", "background")
 _IMAGE_TAGS = ("img", "amp-img")
 _PIXELS = re.compile(r"\s*(\d{1,6})(?:\.\d+)?\s*(?:px)?\s*$", re.IGNORECASE)
@@ -128,7 +130,7 @@ def _body_images(document: Document, base: str, most: int) -> list[_Found]:
     for index, element in enumerate(elements):
         if len(found) >= 2 * most:
             break
-        if not element.attributes or element.tag in _IMAGE_TAGS:
+        if element.tag not in _SHOWING_TAGS and (_SHOWING.isdisjoint(element.attributes) or element.tag in _IMAGE_TAGS):
             continue
         for found_in, values in _shown_by(element):
             shown = [url for value in values if (url := resolve(value, base)) is not None]
