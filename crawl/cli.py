@@ -134,6 +134,9 @@ def _web(path: str) -> dict[str, Any]:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds how to reach the web and how to behave on it; `network_from`, `crawl_from` and `fetch_from` read them."""
     add_reach_options(parser)
+    parser.add_argument("--keep-denied", action="store_true",
+                        help="keep a body that a header or meta element refuses in STAGE/quarantine, which no stage "
+                             "reads; without it the row and its headers are kept and the body nowhere")
     far = parser.add_argument_group("how far the crawl goes")
     far.add_argument("--max-rounds", type=int, metavar="N", help="rounds of following links (default: 20)")
     far.add_argument("--max-pages-per-site", type=int, metavar="N", help="pages of one site (default: 20000)")
@@ -193,11 +196,13 @@ def _check_authorities(path: str) -> None:
 
 def fetch_from(args: argparse.Namespace, policy: FetchPolicy) -> FetchPolicy:
     """Returns the policy with --agent and --contact; raises UsageError for a name that robots.txt could not know."""
-    changes: dict[str, str] = {}
+    changes: dict[str, str | bool] = {}
     if args.agent is not None:
         changes |= {"product_token": args.agent.partition("/")[0], "user_agent": args.agent}
     if args.contact is not None:
         changes["contact"] = args.contact
+    if getattr(args, "keep_denied", False):
+        changes["keep_denied"] = True
     try:
         return dataclasses.replace(policy, **changes)      # type: ignore[arg-type]
     except ValueError as error:

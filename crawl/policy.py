@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable
 
 from crawl import netguard, urls
+from crawl.consent import WATCHED_AGENTS
 from crawl.errors import UsageError
+from crawl.permission import PermissionRules
 
 _CONTACT = re.compile(r"https?://[^\s/]+\.[^\s]+|[^\s@(<]+@[^\s@]+\.[^\s@)>]+")
 _TOKEN = re.compile(r"[A-Za-z_-]+")                      # RFC 9309, section 2.2.1
@@ -53,6 +55,9 @@ class FetchPolicy:
 
     robots_forbidden: str = "disallow"        # what 401 and 403 for robots.txt mean (the RFC says allow)
     umbrella_agents: tuple[str, ...] = ()     # other agents whose refusal we take for ours, e.g. GPTBot, CCBot
+    ai_txt: bool = True                       # ask every authority for /ai.txt too: one more request
+    rsl: str = "ignore"                       # ignore or deny: what a licence (RSL) means that nobody here has read
+    keep_denied: bool = False                 # put bodies that a header or meta element refuses into quarantine
     robots_reprieve_days: int = 30            # how long an unreachable robots.txt forbids, or its old copy serves
 
     def __post_init__(self) -> None:
@@ -67,13 +72,15 @@ class FetchPolicy:
             raise ValueError(f"contact {self.contact!r} is neither a URL nor a mail address")
         if self.robots_forbidden not in ("allow", "disallow"):
             raise ValueError(f"robots_forbidden is {self.robots_forbidden!r}; it is 'allow' or 'disallow'")
+        if self.rsl not in ("ignore", "deny"):
+            raise ValueError(f"rsl is {self.rsl!r}; it is 'ignore' or 'deny'")
         if self.robots_bytes < 512_000:
             raise ValueError(f"robots_bytes is {self.robots_bytes}; RFC 9309, section 2.5, asks for at least 512000")
         may_be_zero = ("retries", "max_redirects", "page_delay_s", "latency_factor", "min_bytes_per_s")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             zero_is_fine = field.name in may_be_zero
-            if isinstance(value, (int, float)) and not (value >= 0 if zero_is_fine else value > 0):
+            if type(value) in (int, float) and not (value >= 0 if zero_is_fine else value > 0):
                 raise ValueError(f"{field.name} is {value}; it must be {'at least 0' if zero_is_fine else 'above 0'}")
         for agent in self.umbrella_agents:
             if not _TOKEN.fullmatch(agent):
@@ -88,6 +95,12 @@ class FetchPolicy:
     def names_contact(self) -> bool:
         """Returns whether a site that has a question knows whom to ask."""
         return _CONTACT.search(self.header) is not None
+
+    @property
+    def rules(self) -> PermissionRules:
+        """Returns what is refused beyond what signals say by themselves, while fetching."""
+        watched = tuple(agent for agent in self.umbrella_agents if agent.lower() in WATCHED_AGENTS)
+        return PermissionRules(umbrella_agents=watched, rsl=self.rsl)
 
     @property
     def tokens(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from crawl import consent, urls
+from crawl import consent, permission, urls
 from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.dns import DnsCost
 from crawl.fetch import Client
@@ -19,9 +19,8 @@ from crawl.partitions import Partitions
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
-from crawl.robots_access import Access, host_of, is_fresh, robots_url, with_tdmrep
+from crawl.robots_access import Access, files_after, host_of, is_fresh, robots_url, with_file, without_file
 from crawl.stages import recorded_time
-from crawl.tdmrep import PATH
 
 _WINDOW = 10_000                   # rows in memory: enough that a slow host does not hold up the others
 _HEARTBEAT_S = 0.5
@@ -54,7 +53,7 @@ class _Task:
         self.url = url                     # of the next hop
         self.row = row                     # None for robots.txt and tdmrep.json
         self.authority = authority         # whose file it is, "" for a row
-        self.host = host                   # what robots.txt gave, when this is tdmrep.json
+        self.host = host                   # what is known when this is a file after robots.txt
         self.redirects: list[str] = []
         self.attempts = 0                  # failed ones
         self.spent_s = 0.0                 # over all hops of this attempt
@@ -192,7 +191,7 @@ class Visits:
         host = self._hosts.get(authority)
         if host is None:
             known = self._known.get(authority)
-            if known is None or not is_fresh(known, recorded_time()):
+            if known is None or not is_fresh(known, recorded_time(), self._policy):
                 asked = authority in self._parked
                 self._parked.setdefault(authority, []).append(task)
                 if not asked:
@@ -286,21 +285,26 @@ class Visits:
         if fetched.outcome == "ok":
             signals += consent.from_headers(fetched.answer.headers, self._policy.tokens)
             # A sitemap's own noindex keeps it out of an index; the pages it names are asked for themselves.
-            if consent.verdict(signals) == DENY and task.row.kind != "sitemap":
+            if permission.refusal(signals, consent.verdict(signals), self._policy.rules) and task.row.kind != "sitemap":
                 fetched = dataclasses.replace(fetched, outcome="optout_header")
-        self._finished.append(Visit(task.row, fetched, signals, consent.verdict(signals), recorded_time()))
+        refused = fetched.outcome.startswith("optout_")        # perhaps by the policy alone
+        verdict = DENY if refused else consent.verdict(signals)
+        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time()))
 
     def _end_file(self, task: _Task, fetched: Fetched) -> None:
         if task.host is None:
             host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
             self._scheduler.ask_for_delay(urls.politeness_key(task.authority), host.crawl_delay_s)
-            tdmrep = str(urls.normalize(PATH, robots_url(task.authority)))
-            if not fetched.outcome.startswith("deferred_") and not self._access(host).ask(tdmrep)[0]:
-                self._queue(_Task(tdmrep, None, task.authority, host), first=True)
-                return
         else:
-            host = with_tdmrep(task.host, fetched)
+            host = with_file(task.host, task.first_url, fetched)
         if not fetched.outcome.startswith("deferred_"):
+            # robots.txt first, then the files that it lets us ask for, one after the other.
+            for url in files_after(task.first_url, self._policy):
+                outcome, _ = self._access(host).ask(url)
+                if not outcome:
+                    self._queue(_Task(url, None, task.authority, host), first=True)
+                    return
+                host = without_file(host, url, outcome)
             self.new_hosts.append(host)
         self._open(host)
         for waiting in reversed(self._parked.pop(task.authority)):
