@@ -291,7 +291,7 @@ def test_a_host_that_keeps_failing_is_left_alone(web):
 
 def test_every_row_comes_out_when_the_budget_is_over(web):
     web.on("http://a.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 3600")
-    web.on("http://b.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 0.4")
+    web.on("http://b.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 0.25")
     given = [f"http://{name}.test/{n}" for name in "ab" for n in range(10)]
     begin = time.monotonic()
     found = visit(web.network(), *given, policy=quick(shard_seconds=1.0))
