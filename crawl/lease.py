@@ -162,11 +162,21 @@ class Lease:
 
 def holder_of(path: str) -> str:
     """Returns who holds a lease, in words."""
-    found = storage.read_version(path)
-    record = _decode(found.data) if found else None
+    record = _read(path)
     if record is None or not record.is_held:
         return "nobody"
     return f"pid {record.pid}" + ("" if record.machine == _machine() else " of another machine")
+
+
+def is_alive_here(path: str) -> bool:
+    """Returns whether a lease is held by a process of this machine that runs (or is stopped)."""
+    record = _read(path)
+    return record is not None and record.is_held and record.machine == _machine() != "" and not record.is_dead
+
+
+def _read(path: str) -> Record | None:
+    found = storage.read_version(path)
+    return _decode(found.data) if found else None
 
 
 def _decode(data: bytes) -> Record:

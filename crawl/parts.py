@@ -121,7 +121,8 @@ class PartWriter:
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):                 # what is left in its buffer is thrown away
+                self._file.close()
             with contextlib.suppress(FileNotFoundError):       # a commit that failed half-way has removed it
                 os.unlink(self._file.name)
             self._file = None

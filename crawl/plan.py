@@ -131,6 +131,7 @@ class Planner:
     def _key(self, row: FetchRow) -> _Key:
         key = self._keys.get(row.politeness_key)
         if key is None:
-            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(row.url))
+            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(row.url),
+                           row.politeness_key)
             key = self._keys[row.politeness_key] = _Key(pace.delay(0.0, 0.0, 1.0))
         return key

@@ -47,6 +47,7 @@ class FetchPolicy:
     page_delay_s: float = 2.0                 # between requests to one registrable domain
     image_rate_per_s: float = 5.0             # to one registrable domain
     latency_factor: float = 5.0               # pages: wait this many times the last answer's latency
+    slow_answer_s: float = 5.0                # until its first byte: a slower answer counts as a sign of load
     max_own_delay_s: float = 30.0             # cap on the delays we choose; a Crawl-delay is never cut
     shard_seconds: float = 1800.0             # what is not fetched by then is `deferred_budget`
     retries: int = 2                          # of a passing fault, inside one shard
@@ -117,6 +118,8 @@ class Network:
     allow_hosts: tuple[str, ...] = ()         # crawl/netguard.py
     ca_file: str = ""                         # PEM of the authorities to trust instead of the web's
     min_delay_s: float | None = None          # instead of our own delays, for allowed hosts only
+    host_rates: tuple[tuple[str, float], ...] = ()    # politeness key, requests a second its operator allowed us
+    address_rate_per_s: float | None = None   # of one IP address; None: 10, and no limit at private ones
     max_in_flight: int = 32
     max_buffered_bytes: int = 256 * MIB       # of answers in flight; no request starts above it
 
@@ -132,6 +135,8 @@ class Network:
             raise ValueError(f"ca_file: there is no file {self.ca_file!r}")
         if self.min_delay_s is not None and not 0 <= self.min_delay_s < float("inf"):
             raise ValueError(f"min_delay_s is {self.min_delay_s}; it must be at least 0")
+        if self.address_rate_per_s is not None and not 0 < self.address_rate_per_s < float("inf"):
+            raise ValueError(f"address_rate_per_s is {self.address_rate_per_s}; it must be above 0")
         if not 0 < self.max_in_flight <= 128:      # select() ends at 1,024 descriptors, and kept connections count too
             raise ValueError(f"max_in_flight is {self.max_in_flight}; it must be from 1 to 128")
         if self.max_buffered_bytes <= 0:
@@ -148,9 +153,18 @@ class Network:
         """
         return _mapped(self.connect_to, self.resolve, host, port)
 
+    def host_rate(self, key: str) -> float | None:
+        """Returns the requests a second that the operator of a politeness key's server allowed, None without a word."""
+        return _rates(self.host_rates).get(key)
+
     def addresses(self) -> netguard.AddressPolicy:
         """Returns the dial guard of this network."""
         return netguard.AddressPolicy(self.allow_hosts, self.mapped)
+
+
+@functools.lru_cache(maxsize=8)
+def _rates(host_rates: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    return dict(host_rates)
 
 
 @functools.lru_cache(maxsize=65536)

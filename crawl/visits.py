@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from crawl import consent, permission, urls
-from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
+from crawl.answers import NOT_YET, OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.dns import DnsCost
 from crawl.fetch import Client
 from crawl.partitions import Partitions
@@ -99,7 +99,7 @@ class Visits:
     def run(self, rows: Iterable[FetchRow]) -> Iterator[Visit | None]:
         """Yields a Visit for each row, in the order they end, and None now and then while it waits."""
         coming = iter(rows)
-        with Client(self._policy, self._network) as client:
+        with Client(self._policy, self._network, admit=self._ends_in_time) as client:
             self.names = client.resolver.cost
             more = True
             while more or self._open_rows:
@@ -127,6 +127,10 @@ class Visits:
 
     def _refusal(self, url: str) -> str:
         return refusal(self._policy, self._addresses, url)
+
+    def _ends_in_time(self, token: tuple[str, _Task], seconds: float) -> bool:
+        """Returns whether a request that may take so long ends while its server is certainly ours."""
+        return self._partitions.left_s(self._partitions.of(token[0])) > seconds
 
     def _hold_partitions(self, more: bool) -> None:
         """Takes the partitions that tasks wait for, when they are free; gives back those that nothing needs."""
@@ -160,7 +164,7 @@ class Visits:
             waiting = self._aside.setdefault(number, collections.deque())
             (waiting.appendleft if first else waiting.append)(task)
         else:
-            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url))
+            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url), key)
             self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number),
                                 known_delay_s=self._known_delays.get(key, 0.0))
             self._load[number] += 1
@@ -180,8 +184,6 @@ class Visits:
             if task.row is not None and not self._may_ask(task):
                 self._load[number] -= 1
                 self._scheduler.give_back(key)
-            elif self._partitions.left_s(number) <= seconds:          # it would not end while the server is ours
-                self._scheduler.put_back(key, task, now + _HEARTBEAT_S)
             else:
                 client.start(task.url, kind, seconds, (key, task))
 
@@ -222,13 +224,17 @@ class Visits:
 
     def _answered(self, key: str, task: _Task, answer: Answer) -> None:
         self._load[self._partitions.of(key)] -= 1
+        if answer.outcome == NOT_YET:
+            self._scheduler.put_off(key, self._clock() + answer.seconds)
+            self._queue(task, first=True)
+            return
         task.spent_s += answer.seconds
         fault = answer.outcome in _FAULTS or answer.status == 429 or answer.status >= 500
         passing = answer.outcome in _PASSING_FAULTS or answer.outcome == "ok" and answer.status in _PASSING_STATUSES
         retry_after_s = _retry_after(answer)
         now = self._clock()
         self._scheduler.answered(key, now, answer.latency_s, good=not fault, counts=task.attempts == 0,
-                                 retry_after_s=retry_after_s)
+                                 slow=answer.latency_s > self._policy.slow_answer_s, retry_after_s=retry_after_s)
         if retry_after_s > self._policy.max_retry_after_s:
             self._scheduler.suspend(key)
         if passing and task.attempts < self._policy.retries:
