@@ -132,9 +132,13 @@ def serving(hosts: int) -> Iterator[Servers]:
         thread.join()
 
 
-def allowed_gap(host: str, before: Request) -> float:
-    """Returns the seconds that must pass at a domain after one request before the next."""
-    delay = CRAWL_DELAY_S if class_of(host) == "crawl_delay" else DELAY_S
+def allowed_gap(host: str, before: Request, is_known: bool = True) -> float:
+    """Returns the seconds that must pass at a domain after one request before the next.
+
+    Args:
+        is_known: its robots.txt has been asked for, by anybody: no crawler can obey a Crawl-delay it has not read.
+    """
+    delay = CRAWL_DELAY_S if class_of(host) == "crawl_delay" and is_known else DELAY_S
     return max(2 * delay if before.status == 500 else delay, before.retry_after_s)
 
 
@@ -145,8 +149,10 @@ def smallest_ratios(log: list[Request]) -> dict[str, float]:
         by_key[politeness_key(f"http://{request.host}/")].append(request)
     ratios: dict[str, float] = {}
     for key, requests in by_key.items():
+        known = False
         for before, after in zip(requests, requests[1:], strict=False):
-            ratio = (after.at - before.at) / allowed_gap(key, before)
+            known |= before.path == "/robots.txt"
+            ratio = (after.at - before.at) / allowed_gap(key, before, known)
             ratios[class_of(key)] = min(ratio, ratios.get(class_of(key), ratio))
     return {name: round(ratios[name], 3) for name in sorted(ratios)}
 

@@ -77,20 +77,21 @@ class Scheduler(Generic[T]):
         self.waiting = 0                                     # tasks in queues
 
     def add(self, key: str, task: T, pace: Pace, *, first: bool = False, since: float | None = None,
-            known_delay_s: float = 0.0) -> None:
+            known_delay_s: float = 0.0, pause_s: float = 0.0) -> None:
         """Puts a task at the end, or the front, of its key's queue.
 
         Args:
             since: when we took over the key's server: another worker may have asked it a moment before, so the first
                 request waits the full delay from then on.
             known_delay_s: a Crawl-delay that counts for this first wait.
+            pause_s: at least so long is this first wait.
         """
         state = self._keys.get(key)
         if state is None:
             state = self._keys[key] = _Key(pace)
         if since is not None:
             wait = state.pace.delay(max(state.crawl_delay_s, known_delay_s), 0.0, state.back_off)
-            state.next_ok = max(state.next_ok, since + wait)
+            state.next_ok = max(state.next_ok, since + max(wait, pause_s))
         if first:
             state.tasks.appendleft(task)
         else:
@@ -155,6 +156,11 @@ class Scheduler(Generic[T]):
         state = self._keys[key]
         state.crawl_delay_s = max(state.crawl_delay_s, crawl_delay_s)
         state.next_ok = max(state.next_ok, state.asked_at + state.crawl_delay_s)
+
+    def pauses(self, now: float) -> dict[str, tuple[float, float]]:
+        """Returns what each key is owed: the seconds to leave it alone from now on, and its Crawl-delay."""
+        return {key: (max(0.0, state.next_ok - now), state.crawl_delay_s) for key, state in self._keys.items()
+                if state.next_ok > now or state.crawl_delay_s}
 
     def known(self) -> list[str]:
         """Returns every key that was ever added."""

@@ -15,7 +15,7 @@ from crawl import consent, permission, urls
 from crawl.answers import NOT_YET, OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.dns import DnsCost
 from crawl.fetch import Client
-from crawl.partitions import Partitions
+from crawl.partitions import Partitions, Pauses
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
@@ -83,6 +83,7 @@ class Visits:
         self._partitions = partitions or Partitions()
         self._aside: dict[int, collections.deque[_Task]] = {}    # partition that is not held -> tasks that need it
         self._load: collections.Counter[int] = collections.Counter()     # partition -> tasks queued or in flight
+        self._partitions.pauses_of = self._pauses
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
         self._hosts: dict[str, Host] = {}                    # authorities whose answers hold in this run
         self._access = functools.lru_cache(_PARSED_RULES)(functools.partial(Access, policy=policy))
@@ -146,6 +147,10 @@ class Visits:
             if not self._load[number] and not (more and number == self._partitions.own):
                 self._partitions.drop(number)
 
+    def _pauses(self, number: int) -> Pauses:
+        return {key: pause for key, pause in self._scheduler.pauses(self._clock()).items()
+                if self._partitions.of(key) == number}
+
     def _drain(self, key: str | None = None) -> list[_Task]:
         """Returns and removes the tasks that wait at a key, or at all."""
         tasks = self._scheduler.drain(key)
@@ -165,8 +170,10 @@ class Visits:
             (waiting.appendleft if first else waiting.append)(task)
         else:
             pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url), key)
-            self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number),
+            pause_s, crawl_delay_s = self._partitions.pause_of(number, key)
+            self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number), pause_s=pause_s,
                                 known_delay_s=self._known_delays.get(key, 0.0))
+            self._scheduler.ask_for_delay(key, crawl_delay_s)
             self._load[number] += 1
 
     def _begin_what_may(self, client: Client) -> None:

@@ -17,7 +17,7 @@ def test_the_gaps_at_200_domains() -> None:
 
 def test_the_checker_sees_what_is_too_close() -> None:
     log = [Request(0.0, "h000.test", "/a", 200, 0.0), Request(0.3, "www.h000.test", "/b", 500, 0.0),
-           Request(0.6, "h000.test", "/c", 200, 0.0), Request(0.0, "h001.test", "/", 200, 0.0),
-           Request(1.5, "h001.test", "/", 503, 2.0), Request(2.5, "h001.test", "/", 200, 0.0)]
+           Request(0.6, "h000.test", "/c", 200, 0.0), Request(-0.3, "h001.test", "/x", 200, 0.0),
+           Request(0.0, "h001.test", "/robots.txt", 200, 0.0), Request(1.5, "h001.test", "/", 503, 2.0), Request(2.5, "h001.test", "/", 200, 0.0)]
     assert smallest_ratios(log) == {"plain": 0.5, "crawl_delay": 0.5}
     assert allowed_gap("h002.test", Request(0.0, "h002.test", "/", 503, 9.0)) == 9.0
