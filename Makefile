@@ -54,7 +54,7 @@ bench-sites: install    ## the eight real sites: the funnel, time, memory
 bench-yardstick: install ## precision and recall against the synthetic web's truth, seeds 2-6 and the second profile
 	$(BIN)/python -m benchmarks.yardstick
 
-bench-politeness: install ## the smallest gap between two requests to a server, as 200 servers saw it
+bench-politeness: install ## 200 servers, 6 fetch shards, 2 workers: the closest two requests, by the servers' own log
 	$(BIN)/python -m benchmarks.politeness
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
