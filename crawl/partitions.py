@@ -3,7 +3,7 @@
 A shard holds its own partition while it has rows for it.  When a redirect leads to a server of another partition, the
 shard takes that one too, when it is free, for as long as the hop needs.  So a server is asked from one place at a time,
 however many shards there are.  Who takes a partition waits the full delay of every server in it first; what servers
-asked the holder before for (a Crawl-delay, a Retry-After) stands in the lease, at every renewal and when it is given back.
+asked the holder before for (a Crawl-delay, a Retry-After) stands in the lease, from every renewal and the release.
 
 Nobody waits for a partition while holding the only thing another needs: `take` tries and returns.
 """
@@ -95,7 +95,7 @@ class Partitions:
         return lost
 
     def pause_of(self, number: int, key: str) -> tuple[float, float]:
-        """Returns what the holder before knew of a server: seconds to leave it alone from `since` on, its Crawl-delay."""
+        """Returns what the holder before knew of a server: seconds to leave it alone from `since` on, Crawl-delay."""
         lease = self._leases.get(number)
         pause_s, crawl_delay_s = lease.note.get(key, _NO_PAUSE) if lease else _NO_PAUSE
         return pause_s, crawl_delay_s

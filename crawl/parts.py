@@ -39,7 +39,7 @@ _OPEN = "open"                     # first word of the name of a part that is be
 class PartLimits:
     """When a part is closed: what a kill can lose."""
 
-    rows: int = 5_000              # log rows wait in memory, 2 to 4 KB each
+    rows: int = 20_000             # log rows wait in memory, 2 to 4 KB each
     bytes: int = 256 << 20
     seconds: float = 300.0
 
@@ -114,7 +114,7 @@ class PartWriter:
         self._held = 0                                       # bytes of the hosts' files
         self._hash = hashlib.sha256()
         self._opened_at = clock()
-        _remove_leftovers(self._local, (self._prefix, "part-") if self._local == self._folder else (self._prefix,))
+        _remove_leftovers(self._local, "" if self._local == self._folder else self._prefix)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -239,14 +239,14 @@ class PartWriter:
         return self._stored[row.sha256]
 
 
-def _remove_leftovers(folder: str, prefixes: tuple[str, ...]) -> None:
+def _remove_leftovers(folder: str, prefix: str) -> None:
     """Removes what killed runs on this machine were writing; nothing is decided by its being there."""
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):
         process = name.removesuffix(".tmp").partition(f".{socket.gethostname()}-")[2]
         pid = process.partition("-")[0]
-        if name.startswith(prefixes) and name.endswith(".tmp") and pid.isdigit() and not _is_running(int(pid)):
+        if name.startswith(prefix) and name.endswith(".tmp") and pid.isdigit() and not _is_running(int(pid)):
             os.unlink(os.path.join(folder, name))
 
 
