@@ -39,7 +39,7 @@ _OPEN = "open"                     # first word of the name of a part that is be
 class PartLimits:
     """When a part is closed: what a kill can lose."""
 
-    rows: int = 20_000             # log rows wait in memory, 2 to 4 KB each
+    rows: int = 5_000              # log rows wait in memory, 2 to 4 KB each
     bytes: int = 256 << 20
     seconds: float = 300.0
 

@@ -35,7 +35,7 @@ def test_hosts_of_one_address_share_its_rate_in_the_servers_log(rate: float | No
         rows = [row(f"http://h{n}.test/{m}.jpg", "image") for n in range(5) for m in range(2)]
         assert {visit.fetched.outcome for visit in visits.run(rows) if visit} == {"ok"}
         times = sorted(at for at, _, _ in web.log)
-        assert len(times) == 20                                          # with robots.txt and tdmrep.json
+        assert len(times) >= 20                                          # with the files of the sites
         if rate:
             assert min(after - before for before, after in zip(times, times[1:], strict=False)) > 1 / rate - 0.03
             assert times[-1] - times[0] > 18 / rate
