@@ -51,7 +51,7 @@ class _Task:
     def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None) -> None:
         self.first_url = url
         self.url = url                     # of the next hop
-        self.row = row                     # None for robots.txt and tdmrep.json
+        self.row = row                     # None for a file of the site itself
         self.authority = authority         # whose file it is, "" for a row
         self.host = host                   # what is known when this is a file after robots.txt
         self.redirects: list[str] = []

@@ -5,6 +5,7 @@ from crawl.permission import KNOWN_SIGNALS, SIGNALS, PermissionRules, reason, re
 from crawl.records import ALLOW, DENY, UNKNOWN, Signal
 from crawl.robots import Robots
 from crawl.robots_access import Access, host_of
+from crawl.robots_explain import explain
 from tests.crawl.loopback import quick
 from tests.crawl.test_ai_txt import answered
 
@@ -107,3 +108,10 @@ def test_rules_come_back_from_a_manifest():
     assert rules_of({"permission": {"unknown": "deny", "umbrella_agents": ["GPTBot"]}}) == PermissionRules(
         unknown="deny", umbrella_agents=("GPTBot",))
     assert rules_of({}) == PermissionRules()
+
+
+def test_a_refusal_by_a_licence_is_explained():
+    host = host_of("http://a.test:80", answered(ROBOTS), "2026-01-01T00:00:00Z", quick())
+    told_why = explain(host, "http://a.test/x", quick(rsl="deny"))
+    assert (told_why.allowed, told_why.outcome) == (False, "optout_robots")
+    assert "rsl 'https://a.test/licence.xml' (robots.txt line 5)" in told_why.why
