@@ -209,6 +209,7 @@ def parser() -> argparse.ArgumentParser:
     import train.cli_evaluate
     import train.cli_lineage
     import train.cli_search
+    from shards.cli_images import add_image_options
 
     top = _OneLineParser(
         prog="imagebert", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -237,6 +238,7 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_network_options(one)
     crawl.cli.add_build_options(one)
     crawl.cli.add_block_option(one)
+    add_image_options(one)
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
@@ -262,13 +264,16 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from crawl.plan_run import plan_dataset
     from filter.language import load_model
     from filter.scoring import scorer_digest
+    from shards.cli_images import stored_as
     config = dataclasses.replace(args.config, crawl=crawl_from(args, args.config.crawl),
-                                 images=images_from(args, args.config.images))
+                                 images=images_from(args, args.config.images),
+                                 shards=stored_as(args, args.config.shards))
     config = override(config, args.set)
     network = network_from(args)
     # What the later stages would refuse is refused before the first page is fetched.
     if config.judge.lid_path:
         load_model(config.judge.lid_path)
+    config.shards.reencode.check()
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
     block_file(args.block_hashes)
     if args.dry_run:

@@ -33,6 +33,7 @@ class Decoded:
     height: int = 0
     orientation: int = 1           # EXIF, 1..8
     mode: str = ""                 # before conversion
+    profile: bytes = b""           # the embedded ICC profile, as it was sent; the pixels are not converted by it
 
 
 def decode(data: bytes, max_pixels: int = MAX_PIXELS, small: int = 0) -> Decoded:
@@ -65,7 +66,7 @@ def _load(image: Image.Image, max_pixels: int, small: int) -> Decoded:
     facts: dict[str, Any] = {"format": _SUFFIXES.get(image.format or "", ""), "mode": image.mode}
     if width * height > max_pixels:
         return Decoded("too_many_pixels", None, width=width, height=height, **facts)
-    orientation = 1
+    orientation, profile = 1, b""
     try:
         orientation = _orientation(image)
         if orientation >= 5:
@@ -73,6 +74,7 @@ def _load(image: Image.Image, max_pixels: int, small: int) -> Decoded:
         if small and image.format == "JPEG":
             image.draft("RGB", (small, small))
         image.load()
+        profile = image.info.get("icc_profile") or b""
         pixels = ImageOps.exif_transpose(_to_rgb(image)) if orientation != 1 else _to_rgb(image)
     except OSError as error:
         reason = "truncated_image" if "truncated" in str(error) or "incomplete" in str(error) else "decode_failed"
@@ -81,7 +83,7 @@ def _load(image: Image.Image, max_pixels: int, small: int) -> Decoded:
         return Decoded("decode_failed", None, width=width, height=height, orientation=orientation, **facts)
     except _BROKEN:
         return Decoded("decode_failed", None, width=width, height=height, orientation=orientation, **facts)
-    return Decoded("", pixels, width=width, height=height, orientation=orientation, **facts)
+    return Decoded("", pixels, width=width, height=height, orientation=orientation, profile=profile, **facts)
 
 
 def _orientation(image: Image.Image) -> int:

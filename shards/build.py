@@ -10,6 +10,8 @@ from crawl.errors import UsageError
 from crawl.stages import Manifest
 from shards.order import OrderConfig
 from shards.patches import PatchesConfig
+from shards.reencode import ReencodeConfig
+from shards.reencode_run import reencoded
 from shards.regions_run import codebook, regions
 from shards.shards_run import shards
 from shards.vocabulary import VocabConfig, vocab
@@ -22,6 +24,7 @@ class ShardsConfig:
     vocab: VocabConfig = dataclasses.field(default_factory=VocabConfig)
     patches: PatchesConfig = dataclasses.field(default_factory=PatchesConfig)
     order: OrderConfig = dataclasses.field(default_factory=OrderConfig)
+    reencode: ReencodeConfig = dataclasses.field(default_factory=ReencodeConfig)
 
 
 def build_shards(out: str, config: ShardsConfig, run: Callable[[str, Callable[[Any], None]], None]) -> Manifest:
@@ -29,6 +32,7 @@ def build_shards(out: str, config: ShardsConfig, run: Callable[[str, Callable[[A
 
     Raises UsageError when the filter kept nothing to store.
     """
+    config.reencode.check()
     filtered = stages.current_manifest(out, "filter")
     if not filtered.rows("best"):
         reasons = ", ".join(f"{name} {count}" for line in filtered.funnel for name, count in line.outcomes)
@@ -37,11 +41,16 @@ def build_shards(out: str, config: ShardsConfig, run: Callable[[str, Callable[[A
     vocab(out, config.vocab, run)
     # vocab.txt: word pieces of the training captions, or the user's own
 
-    codebook(out, config.patches, run)
+    source = "filter"
+    if config.reencode.on:
+        source = reencoded(out, config.reencode, run).stage
+        # smaller JPEGs of the kept images, and where each is: regions are of what is stored
+
+    codebook(out, config.patches, run, source)
     # codebook.safetensors: the classes of patches, from training images only
 
-    regions(out, config.patches, run)
+    regions(out, config.patches, run, source)
     # packed regions, and where each image's are
 
-    return shards(out, config.order, run)
+    return shards(out, config.order, run, source)
     # train/lait-jpg-000000.tar, .regions.tar, .idx.npy, .parquet

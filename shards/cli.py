@@ -13,6 +13,7 @@ from typing import Any
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
 from shards import cli_change, cli_outward, cli_remove, cli_serve, terminal
+from shards.cli_images import add_image_options, stored_as
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -58,6 +59,7 @@ def _add_build(actions: Any) -> None:
                                          "What is finished is skipped; a build that was stopped goes on.")
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with a finished filter")
     add_build_options(one)
+    add_image_options(one)
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=build)
 
@@ -83,8 +85,9 @@ def build(args: argparse.Namespace) -> int:
     from crawl.lock import run_lock
     from shards.build import build_shards
     from shards.report import write_report
+    config = override(stored_as(args, args.config.shards), args.set)
     with run_lock(args.out):
-        manifest = build_shards(args.out, override(args.config.shards, args.set), args.run)
+        manifest = build_shards(args.out, config, args.run)
         report_path = write_report(args.out)
     shards = load_shards(manifest.directory)
     answer = {"directory": shards.directory, "manifest": shards.digest, "shards": len(shards.shards),

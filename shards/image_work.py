@@ -12,6 +12,7 @@ from filter.image_work import LIMITS, typical_images
 from shards import patches
 from shards.patches import PatchesConfig
 from shards.picture import small_picture
+from shards.reencode import Encoded, ReencodeConfig, reencode
 
 _REASON = re.compile(r"[a-z_]{1,40}")
 _MAX_THUMBNAIL = 1 << 20           # bytes
@@ -38,6 +39,30 @@ def open_cells(settings: Any) -> Any:
         if image.pixels is None:
             return image.reason, b""
         return "", patches.cells_of(image.pixels, config).tobytes()
+    return work
+
+
+def reencode_sandbox(config: ReencodeConfig) -> Sandbox[Encoded]:
+    """Returns a sandbox that answers an image, its width and height the header, with a JPEG or why there is none."""
+    def read(value: Any, body: bytes) -> Encoded:
+        reason, width, height = value
+        if type(reason) is not str or bool(reason) == bool(body) or reason and not _REASON.fullmatch(reason):
+            raise ValueError("neither a JPEG nor a reason")
+        if type(width) is not int or type(height) is not int or body and (width < 1 or height < 1):
+            raise ValueError("a size that is none")
+        return Encoded(reason, body, width, height)
+    return Sandbox("shards.image_work:open_reencode", read, as_dict(config), LIMITS)
+
+
+def open_reencode(settings: Any) -> Any:
+    """Returns the work of a sandbox: an image encoded again."""
+    config = ReencodeConfig(**settings)
+    for data in typical_images():
+        reencode(data, (2, 2), config)
+
+    def work(header: Any, data: bytes) -> tuple[Any, bytes]:
+        encoded = reencode(data, tuple(header), config)
+        return [encoded.reason, encoded.width, encoded.height], encoded.data
     return work
 
 

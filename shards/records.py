@@ -7,9 +7,21 @@ from typing import Any
 from crawl.records import UNKNOWN, Signal
 from filter.records import Best, ScoredText
 from shards.addresses import Address
-from shards.sample import SAMPLE_FIELDS
+from shards.sample import EXTENSIONS, SAMPLE_FIELDS
 
 EXTRACTED = "extracted"
+REENCODED, UNTOUCHED = "reencoded", "kept_as_it_is"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredBest(Best):
+    """A row of `best` as it is stored: format, size, orientation and address are of the bytes that go into a shard.
+
+    `key` and `image_sha256` stay those of the original bytes: they say which image it is.
+    """
+
+    outcome: str = ""              # reencoded, kept_as_it_is, or why the image cannot be stored: truncated_image, ...
+    stored_sha256: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,13 +87,26 @@ class Placed:
 
     @property
     def image_address(self) -> Address:
-        """Returns where the original bytes are."""
-        return Address(self.best.part, self.best.offset, self.best.length, self.best.image_sha256)
+        """Returns where the bytes to store are."""
+        return image_address(self.best)
 
     @property
     def regions_address(self) -> Address:
         """Returns where the packed regions are."""
         return Address(self.regions.part, self.regions.offset, self.regions.length, self.regions.sha256)
+
+
+def image_address(best: Best) -> Address:
+    """Returns where the bytes of an image are that a shard stores: the original ones, or what was made of them."""
+    sha256 = best.stored_sha256 if isinstance(best, StoredBest) else best.image_sha256
+    return Address(best.part, best.offset, best.length, sha256)
+
+
+def why_not_stored(best: Best) -> str:
+    """Returns "" for an image that a shard can hold, else the reason."""
+    if isinstance(best, StoredBest) and best.outcome not in (REENCODED, UNTOUCHED):
+        return best.outcome
+    return "" if best.format in EXTENSIONS else "unsupported_format"
 
 
 def sample_row(best: Best, num_regions: int, num_tokens: int, num_cut: int) -> SampleRow:

@@ -27,9 +27,9 @@ from shards.addresses import Address, read_addresses
 from shards.files import PartFile, encode_entry, read_entry
 from shards.image_work import cell_sandbox
 from shards.patches import PatchesConfig
-from shards.records import EXTRACTED, RegionAddress
+from shards.records import EXTRACTED, RegionAddress, StoredBest, image_address, why_not_stored
+from shards.reencode_run import best_record
 from shards.regions import pack
-from shards.sample import EXTENSIONS
 
 Run = Callable[[str, Callable[[Any], None]], None]
 
@@ -42,15 +42,20 @@ CELL_FILES = 8
 _WINDOW = 1024
 
 
-def codebook(out: str, config: PatchesConfig, run: Run) -> Manifest:
-    """Fits the k-means codebook on cells of training images; `extra` has its digest and how much it saw."""
-    filtered = stages.current_manifest(out, "filter")
-    stage = Stage.open(out, "codebook", CODEBOOK_FORMAT, config, {"filter": filtered.digest})
+def codebook(out: str, config: PatchesConfig, run: Run, source: str = "filter") -> Manifest:
+    """Fits the k-means codebook on cells of training images; `extra` has its digest and how much it saw.
+
+    Args:
+        source: the stage whose `best` rows say where the images are: filter, or reencoded.
+    """
+    best = stages.current_manifest(out, source)
+    stage = Stage.open(out, "codebook", CODEBOOK_FORMAT, config, {source: best.digest})
     done = stage.finished()
     if done is not None:
         return done
     from shards.transforms import FitCodebook
-    run("codebook", lambda root: root | "Codebook" >> FitCodebook(out, filtered.paths("best"), stage.directory, config))
+    run("codebook", lambda root: root | "Codebook" >> FitCodebook(
+        out, best.paths("best"), best_record(source), stage.directory, config))
     data = storage.read_bytes(storage.join(stage.directory, CODEBOOK))
     fitted = json.loads(storage.read_bytes(storage.join(stage.directory, "codebook.json")))
     sha256 = hashlib.sha256(data).hexdigest()
@@ -59,18 +64,18 @@ def codebook(out: str, config: PatchesConfig, run: Run) -> Manifest:
                         extra={"digest": sha256, **fitted})
 
 
-def regions(out: str, config: PatchesConfig, run: Run) -> Manifest:
+def regions(out: str, config: PatchesConfig, run: Run, source: str = "filter") -> Manifest:
     """Extracts the regions of every kept image; `extra` says with what, how many features and classes."""
-    filtered = stages.current_manifest(out, "filter")
+    kept = stages.current_manifest(out, source)
     fitted = stages.current_manifest(out, "codebook")
-    stage = Stage.open(out, "regions", REGIONS_FORMAT, config, {"filter": filtered.digest, "codebook": fitted.digest})
+    stage = Stage.open(out, "regions", REGIONS_FORMAT, config, {source: kept.digest, "codebook": fitted.digest})
     done = stage.finished()
     if done is not None:
         return done
-    best = filtered.paths("best")
+    best = kept.paths("best")
     from shards.transforms import ExtractRegions
     run("regions", lambda root: root | "Regions" >> ExtractRegions(
-        out, best, stage.folder, config, storage.join(fitted.directory, CODEBOOK)))
+        out, best, best_record(source), stage.folder, config, storage.join(fitted.directory, CODEBOOK)))
     tables = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.json") for bucket in range(len(best))]
     parts = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.part.json") for bucket in range(len(best))]
     counted = funnel_of("regions", "image", tables)
@@ -100,11 +105,14 @@ class CellSource:
 
 
 def cell_source(best: Best, config: PatchesConfig) -> CellSource | None:
-    """Returns a training image's place in the draw for the codebook; None for a test image, which it never sees."""
-    if best.split != "train":
+    """Returns a training image's place in the draw for the codebook.
+
+    None for a test image, which it never sees, and for one that could not be encoded again.
+    """
+    if best.split != "train" or isinstance(best, StoredBest) and why_not_stored(best):
         return None
     order = hashlib.sha256(f"codebook:{config.seed}:{best.key}".encode()).hexdigest()
-    return CellSource(order, best.key, Address(best.part, best.offset, best.length, best.image_sha256))
+    return CellSource(order, best.key, image_address(best))
 
 
 def cells_name(number: int) -> str:
@@ -138,8 +146,8 @@ def fit_cells(directory: str, config: PatchesConfig) -> None:
     storage.commit_bytes(storage.join(directory, "codebook.json"), json.dumps({"cells": len(cells)}).encode())
 
 
-def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: int, config: PatchesConfig,
-                   codebook_path: str) -> None:
+def extract_bucket(out: str, folder: str, best_path: str, record: type[Best], bucket: int, buckets: int,
+                   config: PatchesConfig, codebook_path: str) -> None:
     """Commits the part and the address table of one bucket of `best`; does nothing where they are committed.
 
     The part's name holds its sha256, so that a bucket killed between part and table is simply done again, even by an
@@ -152,7 +160,7 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
     centroids = patches.unpack_codebook(storage.read_bytes(codebook_path))
     rows: list[RegionAddress] = []
     with PartFile(directory) as part, cell_sandbox(config) as box:
-        source = read_table(best_path, Best)
+        source = read_table(best_path, record)
         while window := list(itertools.islice(source, _WINDOW)):
             for best, packed in zip(window, _packed(out, window, config, centroids, box), strict=True):
                 if isinstance(packed, str):
@@ -172,9 +180,8 @@ def extract_bucket(out: str, folder: str, best_path: str, bucket: int, buckets: 
 def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray,
             box: Sandbox[np.ndarray | str]) -> Iterator[bytes | str]:
     """Yields the packed regions of each row, or why its image cannot be stored or decoded."""
-    found: dict[int, bytes | str] = {place: "unsupported_format" for place, best in enumerate(window)
-                                     if best.format not in EXTENSIONS}
-    addresses = [Address(best.part, best.offset, best.length, best.image_sha256) for best in window]
+    found: dict[int, bytes | str] = {place: why for place, best in enumerate(window) if (why := why_not_stored(best))}
+    addresses = [image_address(best) for best in window]
     wanted = ((place, None, data) for place, data in read_addresses(out, addresses) if place not in found)
     for place, answer in box.map(wanted):
         if answer.result is None:

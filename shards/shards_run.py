@@ -18,6 +18,7 @@ from filter.records import Best
 from shards.files import commit_small
 from shards.order import OrderConfig, Range, first_rank, num_shards, order_of, range_of, shard_of, shard_stem, totals
 from shards.records import EXTRACTED, Placed, RegionAddress, json_values
+from shards.reencode_run import REENCODED_STAGE, best_record
 from shards.regions_run import CODEBOOK
 from shards.sample import sample_json
 from shards.vocabulary import VOCAB
@@ -27,21 +28,26 @@ FORMAT = 3
 PLAN = "plan.json"
 
 
-def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], None]], None]) -> Manifest:
-    """Writes all shards and returns their manifest; `shards.manifest.load_shards` reads it back."""
-    upstream = {name: stages.current_manifest(out, name) for name in ("filter", "regions", "vocab", "codebook")}
+def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], None]], None],
+           source: str = "filter") -> Manifest:
+    """Writes all shards and returns their manifest; `shards.manifest.load_shards` reads it back.
+
+    Args:
+        source: the stage whose `best` rows are stored: filter, or reencoded.
+    """
+    upstream = {name: stages.current_manifest(out, name) for name in (source, "regions", "vocab", "codebook")}
     suppressed = suppression(out)
     stage = Stage.open(out, "shards", FORMAT, config,
-                       {name: upstream[name].digest for name in ("filter", "regions", "vocab")}
+                       {name: upstream[name].digest for name in (source, "regions", "vocab")}
                        | ({"suppress": suppressed.digest} if suppressed else {}))
     done = stage.finished()
     if done is not None:
         return done
-    pairs = tuple(zip(upstream["filter"].paths("best"), upstream["regions"].paths("regions"), strict=True))
+    pairs = tuple(zip(upstream[source].paths("best"), upstream["regions"].paths("regions"), strict=True))
     vocab_path = storage.join(upstream["vocab"].directory, VOCAB)
     from shards.transforms import WriteShards
     run("shards", lambda root: root | "Shards" >> WriteShards(
-        out, pairs, stage.directory, config, vocab_path, suppressed))
+        out, pairs, best_record(source), stage.directory, config, vocab_path, suppressed))
     written = list(_committed(stage.directory, config))
     files = [entry for one in written for entry in one.files]
     files += [commit_small(stage.directory, name, storage.read_bytes(storage.join(upstream[source].directory, name)))
@@ -52,13 +58,14 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
     return stage.commit(
         {"shards": files, "samples": tables},
         [*upstream_funnel(out, upstream["regions"]), _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
-        notes=[note for name in ("filter", "codebook", "regions") for note in upstream[name].notes]
+        notes=[note for name in (source, "codebook", "regions") for note in upstream[name].notes]
         + ([f"{cut} captions are longer than 41 word pieces and are cut when they are read"] if cut else []),
         extra={"shards": [dataclasses.asdict(one.shard) for one in written],
                **{name: known[name] for name in ("feature_dim", "num_classes", "max_regions", "quantisation",
                                                  "extractor", "extractor_digest")},
                "codebook": CODEBOOK, "codebook_digest": upstream["codebook"].extra["digest"], "vocab": VOCAB,
-               "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut})
+               "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut,
+               **({"reencoded": upstream[source].config} if source == REENCODED_STAGE else {})})
 
 
 def _committed(directory: str, config: OrderConfig) -> Iterator[WrittenShard]:
@@ -106,12 +113,13 @@ def upstream_funnel(out: str, last: Manifest) -> list[Funnel]:
     return lines
 
 
-def placed_rows(best_path: str, regions_path: str, config: OrderConfig, suppressed: Suppression) -> Iterator[Placed]:
+def placed_rows(best_path: str, regions_path: str, record: type[Best], config: OrderConfig,
+                suppressed: Suppression) -> Iterator[Placed]:
     """Yields the samples of one bucket: rows of `best` beside their addresses.
 
     Left out: images that were not decoded, and what the suppress list names.
     """
-    for best, regions in zip(read_table(best_path, Best), read_table(regions_path, RegionAddress), strict=True):
+    for best, regions in zip(read_table(best_path, record), read_table(regions_path, RegionAddress), strict=True):
         if best.key != regions.key:
             raise AssertionError(f"{regions_path}: row {regions.key} stands beside {best.key} of {best_path}")
         if regions.outcome != EXTRACTED or suppressed.suppresses(

@@ -12,10 +12,11 @@ from crawl import storage
 from crawl.suppress import Suppression
 from crawl.transforms import ReadTable
 from filter.records import Best
-from shards import regions_run, shards_run
+from shards import reencode_run, regions_run, shards_run
 from shards.order import OrderConfig, Range
 from shards.patches import PatchesConfig
 from shards.records import Placed
+from shards.reencode import ReencodeConfig
 from shards.regions_run import CELL_FILES, CellSource
 from shards.tokens import CaptionTokenizer, tokenizer_of
 from shards.vocabulary import VocabConfig, words_of, write_vocabulary
@@ -40,16 +41,35 @@ class TrainVocabulary(beam.PTransform):
 
 
 @dataclasses.dataclass
+class ReencodeImages(beam.PTransform):
+    """Names of `best` files -> a committed part and a committed `best` of stored images each."""
+
+    out: str
+    best: tuple[str, ...]
+    folder: str
+    config: ReencodeConfig
+
+    def expand(self, root: Any) -> Any:
+        return (root | "Buckets" >> beam.Create(list(enumerate(self.best)))
+                | "Spread" >> beam.Reshuffle()
+                | "Reencode" >> beam.MapTuple(self._reencode))
+
+    def _reencode(self, bucket: int, path: str) -> None:
+        reencode_run.reencode_bucket(self.out, self.folder, path, bucket, len(self.best), self.config)
+
+
+@dataclasses.dataclass
 class FitCodebook(beam.PTransform):
     """Names of `best` files -> a committed codebook, fitted on training images drawn by hash."""
 
     out: str
     best: tuple[str, ...]
+    record: type[Best]
     directory: str
     config: PatchesConfig
 
     def expand(self, root: Any) -> Any:
-        return (root | "Read" >> ReadTable(self.best, Best)
+        return (root | "Read" >> ReadTable(self.best, self.record)
                 | "Training images" >> beam.FlatMap(_cell_source, self.config)
                 | "Draw" >> beam.combiners.Top.Smallest(self.config.codebook_images, key=_by_order)
                 | "Deal" >> beam.FlatMap(_deal)
@@ -72,6 +92,7 @@ class ExtractRegions(beam.PTransform):
 
     out: str
     best: tuple[str, ...]
+    record: type[Best]
     folder: str
     config: PatchesConfig
     codebook: str
@@ -82,7 +103,8 @@ class ExtractRegions(beam.PTransform):
                 | "Extract" >> beam.MapTuple(self._extract))
 
     def _extract(self, bucket: int, path: str) -> None:
-        regions_run.extract_bucket(self.out, self.folder, path, bucket, len(self.best), self.config, self.codebook)
+        regions_run.extract_bucket(self.out, self.folder, path, self.record, bucket, len(self.best), self.config,
+                                   self.codebook)
 
 
 @dataclasses.dataclass
@@ -91,6 +113,7 @@ class WriteShards(beam.PTransform):
 
     out: str
     pairs: tuple[tuple[str, str], ...]
+    record: type[Best]
     directory: str
     config: OrderConfig
     vocab: str
@@ -99,7 +122,7 @@ class WriteShards(beam.PTransform):
     def expand(self, root: Any) -> Any:
         samples = (root | "Buckets" >> beam.Create(self.pairs)
                    | "Spread" >> beam.Reshuffle()
-                   | "Samples" >> beam.FlatMap(_placed_rows, self.config, self.suppressed)
+                   | "Samples" >> beam.FlatMap(_placed_rows, self.record, self.config, self.suppressed)
                    | "Range" >> beam.Map(lambda placed: (shards_run.range_of_sample(placed, self.config), placed)))
         counts = (samples | "Sizes" >> beam.MapTuple(lambda at, placed: (at, (1, placed.tar_bytes)))
                   | "Count" >> beam.CombinePerKey(_add_pairs))
@@ -147,8 +170,9 @@ def _deal(drawn: list[CellSource]) -> Iterator[tuple[int, list[CellSource]]]:
         yield number, drawn[number::CELL_FILES]
 
 
-def _placed_rows(pair: tuple[str, str], config: OrderConfig, suppressed: Suppression) -> Iterator[Placed]:
-    return shards_run.placed_rows(*pair, config, suppressed)
+def _placed_rows(pair: tuple[str, str], record: type[Best], config: OrderConfig,
+                 suppressed: Suppression) -> Iterator[Placed]:
+    return shards_run.placed_rows(*pair, record, config, suppressed)
 
 
 def _add_pairs(pairs: Iterable[tuple[int, int]]) -> tuple[int, int]:

@@ -213,9 +213,10 @@ def _samples(context: Context, shard: ShardFile, index: np.ndarray, rows: dict[s
             # Behind a missing member every triple would be wrong: go on where the next sample begins.
             triple = [member for member in triple[1:] if member.name.partition(".")[0] != key]
             continue
-        yield from of_sample(shard, key, *triple)
+        image, caption, provenance = triple
+        yield from of_sample(shard, key, image, caption, provenance, context.shards.reencoded)
         entry = index[rows[key]] if key in rows else None
-        yield from of_index_row(shard.index, entry, key, triple, context.tokenizer)
+        yield from of_index_row(shard.index, entry, key, triple, context.tokenizer, context.shards.reencoded)
         if rows.get(key, len(keys)) != len(keys):
             yield Fault(shard.index, key, -1, f"is row {rows[key]}, in the tar it is sample {len(keys)}")
         keys.append(key)
