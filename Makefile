@@ -46,13 +46,16 @@ check: install          ## lint, types, import directions
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py
 
-bench: bench-yardstick bench-kill bench-sites   ## every figure the README quotes
+bench: bench-yardstick bench-kill bench-politeness bench-sites   ## every figure the README quotes
 
 bench-sites: install    ## the eight real sites: the funnel, time, memory
 	$(BIN)/python -m benchmarks.sites --shared $(SHARED)
 
 bench-yardstick: install ## precision and recall against the synthetic web's truth, seeds 2-6 and the second profile
 	$(BIN)/python -m benchmarks.yardstick
+
+bench-politeness: install ## 200 servers, 6 fetch shards, 2 workers: the closest two requests, by the servers' own log
+	$(BIN)/python -m benchmarks.politeness
 
 bench-kill: install     ## kill -9 at 20 seeded points a stage
 	$(BIN)/python -m benchmarks.kill

@@ -4,6 +4,7 @@ from __future__ import annotations
 import dataclasses
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+NOT_YET = "not_yet"                # no request was made: ask again after `seconds`
 OK_STATUSES = frozenset({200, 203})
 
 

@@ -35,7 +35,7 @@ from crawl.warc_pages import Other, PageRules, page_in
 from crawl.warc_reader import Readable, Record, read_records
 from crawl.wat import found_in_wat
 
-FORMAT = 2                         # 2: backgrounds, input, object and itemprop as sources of images
+FORMAT = 3                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told
 Run = Callable[[str, Callable[[Any], None]], None]
 Row = FetchLog | Found | BrokenRow | str         # of the last only the name is counted
 _TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),

@@ -13,6 +13,7 @@ from crawl import storage
 from crawl.config import override
 from crawl.errors import UsageError
 from crawl.funnel import print_outcomes
+from crawl.host_rates import read_host_rates
 from crawl.images_run import ImagesConfig, fetch_images
 from crawl.lock import run_lock
 from crawl.plan_print import print_plans
@@ -134,6 +135,9 @@ def _web(path: str) -> dict[str, Any]:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Adds how to reach the web and how to behave on it; `network_from`, `crawl_from` and `fetch_from` read them."""
     add_reach_options(parser)
+    parser.add_argument("--keep-denied", action="store_true",
+                        help="keep a body that a header or meta element refuses in STAGE/quarantine, which no stage "
+                             "reads; without it the row and its headers are kept and the body nowhere")
     far = parser.add_argument_group("how far the crawl goes")
     far.add_argument("--max-rounds", type=int, metavar="N", help="rounds of following links (default: 20)")
     far.add_argument("--max-pages-per-site", type=int, metavar="N", help="pages of one site (default: 20000)")
@@ -160,6 +164,12 @@ def add_reach_options(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--min-delay", type=float, metavar="SECONDS",
                      help="seconds between requests to one site, for allowed hosts only (default there and elsewhere: "
                           "2 for pages; 0.2 for images)")
+    how.add_argument("--host-rate", metavar="FILE",
+                     help="lines HOST RATE: requests a second that a site's operator allowed, for a registrable "
+                          "domain; robots.txt and Retry-After still win")
+    how.add_argument("--address-rate", type=float, metavar="N",
+                     help="requests a second to one IP address in one shard, whatever its names (default: 10; none for "
+                          "private addresses)")
     how.add_argument("--max-in-flight", type=int, default=32, metavar="N",
                      help="requests under way at once in one shard (default: %(default)s)")
 
@@ -174,7 +184,9 @@ def network_from(args: argparse.Namespace) -> Network:
         ca_file, min_delay_s = ca_file or web["ca_file"], 0.02 if min_delay_s is None else min_delay_s
     try:
         return Network(connect_to=tuple(connect_to), resolve=tuple(args.resolve), allow_hosts=tuple(allow_hosts),
-                       ca_file=ca_file, min_delay_s=min_delay_s, max_in_flight=args.max_in_flight)
+                       ca_file=ca_file, min_delay_s=min_delay_s, max_in_flight=args.max_in_flight,
+                       address_rate_per_s=args.address_rate,
+                       host_rates=read_host_rates(args.host_rate) if args.host_rate else ())
     except ValueError as error:
         raise UsageError(f"network options: {error}") from error
 
@@ -193,11 +205,13 @@ def _check_authorities(path: str) -> None:
 
 def fetch_from(args: argparse.Namespace, policy: FetchPolicy) -> FetchPolicy:
     """Returns the policy with --agent and --contact; raises UsageError for a name that robots.txt could not know."""
-    changes: dict[str, str] = {}
+    changes: dict[str, str | bool] = {}
     if args.agent is not None:
         changes |= {"product_token": args.agent.partition("/")[0], "user_agent": args.agent}
     if args.contact is not None:
         changes["contact"] = args.contact
+    if getattr(args, "keep_denied", False):
+        changes["keep_denied"] = True
     try:
         return dataclasses.replace(policy, **changes)      # type: ignore[arg-type]
     except ValueError as error:

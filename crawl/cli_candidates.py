@@ -27,7 +27,7 @@ def register(subparsers: Any) -> None:
                     "captions into the candidates that `judge` takes next, in place of a crawl. No page is fetched, "
                     "and no image. Broken rows and records are counted and passed over. What nobody recorded, "
                     "robots.txt above all, is unknown, and so is the permission of a row without other signals: judge "
-                    "lets that pass, or not with --set 'dominance.permissions=[\"allow\"]'; the images' own sites are "
+                    "lets that pass, or not with --set permission.unknown=deny; the images' own sites are "
                     "asked before a download.")
     source = one.add_mutually_exclusive_group(required=True)
     source.add_argument("--table", action="append", metavar="FILE",

@@ -22,8 +22,8 @@ def register(subparsers: Any) -> None:
     """Adds `crawl robots` to the command."""
     one = subparsers.add_parser(
         NAME, help="may this URL be fetched, and which line of robots.txt says so",
-        description="Explains what robots.txt (RFC 9309), the preferences in it and tdmrep.json decide about a URL. "
-                    "A URL's own site is asked, as a crawl would ask it; the URL itself is not requested. For a FILE "
+        description="Explains what robots.txt (RFC 9309), the preferences in it, tdmrep.json and ai.txt decide about a "
+                    "URL. Its own site is asked, as a crawl would ask it; the URL itself is not requested. For a FILE "
                     "nothing is requested. Exit status: 0 when it may be fetched (all of them), 1 when not.")
     one.add_argument("target", metavar="URL|FILE", help="an http(s) URL, or a file with the text of a robots.txt")
     one.add_argument("--url", nargs="+", default=[], metavar="PATH", help="what to look up in FILE (default: /)")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 import certifi
 import pycurl
 
 from crawl import urls
-from crawl.answers import OK_STATUSES, Answer, nothing
+from crawl.address_pace import AddressPace
+from crawl.answers import NOT_YET, OK_STATUSES, Answer, nothing
 from crawl.decode import decode
 from crawl.dns import Lookup, Resolver
 from crawl.policy import FetchPolicy, Network
@@ -27,6 +29,7 @@ _MAX_HEADER_LINE = 16 * 1024
 _OTHER_BODY = 16 * 1024            # of a redirect or an error page, read so that the connection can be kept
 _KEPT = 384                        # connections kept open; a process usually may have 1,024 descriptors
 _RESOLVER_POLL_S = 0.01
+_NOT_ADMITTED_S = 0.5              # until one that was not admitted asks again
 _NOT_PAGES = ("image/", "video/", "audio/", "font/", "application/pdf", "application/zip", "application/gzip",
               "application/octet-stream", "application/javascript", "application/json", "text/css", "text/javascript")
 
@@ -41,7 +44,11 @@ _BROKEN_OFF = frozenset({pycurl.E_PARTIAL_FILE, pycurl.E_RECV_ERROR, pycurl.E_SS
 class Client:
     """Many requests at a time; `start` them, and `wait` for answers."""
 
-    def __init__(self, policy: FetchPolicy, network: Network, resolver: Resolver | None = None) -> None:
+    def __init__(self, policy: FetchPolicy, network: Network, resolver: Resolver | None = None,
+                 admit: Callable[[Any, float], bool] = lambda token, seconds: True) -> None:
+        """Args: admit(token, seconds): whether a request of at most so many seconds may be dialled at this moment."""
+        self._admit = admit
+        self._pace = AddressPace(network.address_rate_per_s)
         self.resolver = resolver or Resolver()
         self._policy = policy
         self._network = network
@@ -104,6 +111,12 @@ class Client:
             self._dial(request, found.addresses[0], port, found.seconds)
 
     def _dial(self, request: _Request, address: str, port: int, dns_s: float) -> None:
+        wait_s = self._pace.wait_s(request.url, address, time.monotonic())
+        if not wait_s and not self._admit(request.token, request.timeout_s):
+            wait_s = _NOT_ADMITTED_S
+        if wait_s:
+            self._refused.append((request.token, dataclasses.replace(nothing(request.url, NOT_YET), seconds=wait_s)))
+            return
         transfer = _Transfer(request.url, request.kind, request.timeout_s - dns_s, self._policy,
                              self._addresses.may_dial, dns_s)
         easy = self._idle.pop() if self._idle else pycurl.Curl()

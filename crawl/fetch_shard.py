@@ -38,8 +38,8 @@ A page body: crawl.warc.read_response(out + "/" + log.part, log.offset, log.leng
 An image: storage.read_range(join(out, log.part), log.offset, log.length); `image_of(log) -> crawl.records.Image`.
 Seeds: crawl.policy.require_contact(policy, network, urls) raises UsageError before a run; a URL found later that lies
     on the open web ends as the row `blocked_no_contact` instead, for half a crawl is no reason to stop it.
-Signals of a page: `log.signals` has robots, x_robots_tag, tdm_file, tdm_header, content_usage, content_signal; add
-    crawl.consent.from_meta([(name, content), ...], policy.tokens) and judge all by crawl.consent.verdict(signals).
+Signals of a page: `log.signals` has those of robots.txt, tdmrep.json, ai.txt and the headers (docs/permission.md);
+    crawl.parse adds those of the page's elements, and judges all by crawl.consent.verdict(signals).
 
 Outcomes of a row
     ok                     stored (pages: also `truncated`)
@@ -50,24 +50,29 @@ Outcomes of a row
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
     blocked_hash, blocked_unchecked        kind "image" only: its hash is on the list, or could not be taken
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact
-    robots_denied, optout_robots (Content-Signal or Content-Usage in robots.txt), optout_tdmrep, optout_header
-                           refused by the site; only the last of them after a request for the URL
+    robots_denied, optout_robots (Content-Signal, Content-Usage or License in robots.txt), optout_tdmrep, optout_ai_txt
+                           refused by the site before a request for the URL
+    optout_header, optout_meta
+                           refused by the answer: its headers are in the row, of a page its links as well, its body is
+                           nowhere (policy.keep_denied: in crawl/quarantine.py)
     deferred_robots_unreachable, deferred_budget, deferred_suspended     not decided: due again in the next round
 """
 from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from crawl import storage, urls, warc
+from crawl import quarantine, storage, urls, warc
 from crawl.block_list import BlockFile, BlockList
 from crawl.key_set import KeySet
 from crawl.lease import Lease, LeaseLost, elapsed, holder_of
+from crawl.page_refusal import PageRefusals
 from crawl.partitions import Partitions
 from crawl.parts import Part, PartLimits, PartWriter, committed, shard_name
 from crawl.policy import FetchPolicy, Network
@@ -79,6 +84,9 @@ from crawl.tables import read_column, read_matching, read_table
 from crawl.tally import Tally
 from crawl.visits import Visit, Visits
 
+# Refused in the answer itself, so that there is a body not to be stored.
+REFUSED_AFTER = frozenset({"optout_header", "optout_meta"})
+_MAX_HEADERS, _MAX_HEADER = 64, 1024
 _WAIT_S = 0.5                      # between two looks at a shard that another worker fetches
 
 _log = logging.getLogger(__name__)
@@ -113,12 +121,16 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
             storage.join(directory, shard_name(number), "dial.lease"), lasts_s))
         visits = Visits(policy, network, kind, seen.hosts, partitions=partitions)
         with (contextlib.closing(partitions), BlockList(blocked, policy.max_pixels) as block_list,
+              PageRefusals(policy) as refusals,
               PartWriter(directory, out, first.shard, seen.index, kind, limits, _opening(kind, policy, round),
                          confirm=work.confirm) as writer):
             for visit in visits.run(todo):
                 work.keep()
                 if visit is not None:
-                    row, stored = _logged(visit, kind, round, policy, block_list)
+                    row, stored = _logged(visit, kind, round, policy, block_list, refusals)
+                    if row.outcome in REFUSED_AFTER and stored:
+                        quarantine.keep(directory, kind, row.url_key, stored)
+                        stored = b""
                     writer.add(row, visits.new_hosts, stored, _request_of(row, policy))
                     visits.new_hosts.clear()
                     tally.names = visits.names
@@ -201,9 +213,9 @@ def _request_of(row: FetchLog, policy: FetchPolicy) -> bytes:
                         row.fetched_at)
 
 
-def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy,
-            block_list: BlockList) -> tuple[FetchLog, bytes]:
-    """Returns the log row of a visit and the bytes to store for it, none unless it is `ok`."""
+def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy, block_list: BlockList,
+            refusals: PageRefusals) -> tuple[FetchLog, bytes]:
+    """Returns the log row of a visit and its bytes: to be stored where it is `ok`, for the quarantine where not."""
     fetched, answer = visit.fetched, visit.fetched.answer
     outcome, facts = fetched.outcome, {}
     if kind == "image":
@@ -212,16 +224,27 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy,
             sniffed = sniff(answer.body, policy.max_pixels)
             outcome = sniffed.reason or block_list.refusal(answer.body) or "ok"
             facts = {"format": sniffed.format, "width": sniffed.width, "height": sniffed.height}
-    is_stored = outcome == "ok"
-    identity = warc.record_id(visit.row.url_key, round_number) if is_stored and kind == "page" else ""
+    identity = warc.record_id(visit.row.url_key, round_number) if kind == "page" else ""
     values: dict[str, Any] = dict(
         url_key=visit.row.url_key, url=visit.row.url, kind=visit.row.kind, depth=visit.row.depth, outcome=outcome,
         http_status=answer.status, final_url=fetched.final_url, redirects=fetched.redirects,
         content_type=answer.header("content-type")[:256], fetched_at=visit.fetched_at, body_bytes=len(answer.body),
         truncated=answer.truncated, signals=visit.signals, permission=visit.permission, part="", offset=0, length=0,
-        sha256=hashlib.sha256(answer.body).hexdigest() if answer.body else "", warc_record_id=identity,
-        round=round_number, **facts)
-    if not is_stored:
-        return _log_type(kind)(**values), b""
-    stored = warc.response(answer, identity, visit.fetched_at) if kind == "page" else answer.body
-    return _log_type(kind)(**values), stored
+        sha256=hashlib.sha256(answer.body).hexdigest() if answer.body else "",
+        warc_record_id=identity if outcome == "ok" else "", round=round_number, **facts)
+    log = _log_type(kind)(**values)
+    if log.outcome == "ok" and log.kind == "page":
+        log = refusals.settle(log, answer.body)
+    if log.outcome in REFUSED_AFTER:
+        log = dataclasses.replace(log, warc_record_id="", headers=_kept_headers(answer.headers))
+    elif log.outcome != "ok":
+        return log, b""
+    if log.outcome != "ok" and (not policy.keep_denied or kind == "image" and block_list.refusal(answer.body)):
+        return log, b""                # what is on the list lies nowhere, in no quarantine either
+    return log, warc.response(answer, identity, visit.fetched_at) if kind == "page" else answer.body
+
+
+def _kept_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """Returns the headers of a refused answer, bounded; cookies are nobody's evidence."""
+    return tuple(f"{name}: {value}"[:_MAX_HEADER] for name, value in headers[:_MAX_HEADERS]
+                 if name.lower() != "set-cookie")

@@ -17,6 +17,7 @@ from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
 from crawl.known_images import carried_as, may_carry, only_answer
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
+from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
@@ -162,6 +163,9 @@ class _ParseFn(beam.DoFn):
                 for candidate in found.candidates:
                     yield beam.pvalue.TaggedOutput("candidates", candidate)
             for link in found if isinstance(found, tuple) else found.links:
+                yield beam.pvalue.TaggedOutput("links", link)
+        for log in read_matching(storage.join(self._directory, part.log.name), FetchLog, "links", bool):
+            for link in links_of_refused(log):
                 yield beam.pvalue.TaggedOutput("links", link)
 
     def _stored(self, part: Part) -> Iterator[tuple[FetchLog, bytes]]:

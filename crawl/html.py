@@ -19,6 +19,7 @@ MAX_LINKS = 5_000
 MAX_TITLE = 1_000
 TEXT_SAMPLE = 4_000
 MAX_META = 256
+MAX_LICENCES = 4
 MAX_META_VALUE = 4_096
 _ELEMENT_TEXT = 16_384             # characters of an element's text that are folded: a label may name the whole body
 
@@ -112,6 +113,7 @@ class ParsedPage:
     metas: tuple[tuple[str, str], ...]   # (name or property or http-equiv in lower case, content) in order
     links: tuple[PageLink, ...]
     text_sample: str
+    licences: tuple[tuple[str, str], ...] = ()     # (type, URL) of link rel=license, in order
 
 
 def fold(text: str) -> str:
@@ -157,7 +159,7 @@ def parse(body: bytes, content_type: str, url: str, limits: ParseLimits) -> Pars
         document=document, base=base, charset=encoding, title=_title(document), html_lang=_language(document, named),
         metas=metas,
         description=fold(named.get("description") or named.get("og:description") or "")[:MAX_META_VALUE],
-        links=_links(document, base, url), text_sample=_sample(document.text))
+        links=_links(document, base, url), text_sample=_sample(document.text), licences=_licences(document, base))
 
 
 def _sample(text: str) -> str:
@@ -270,6 +272,14 @@ def _metas(document: Document) -> tuple[tuple[str, str], ...]:
             if name:
                 found.append((name.strip().lower(), attributes["content"][:MAX_META_VALUE]))
     return tuple(found)
+
+
+def _licences(document: Document, base: str) -> tuple[tuple[str, str], ...]:
+    """Returns (type, URL) of the first few `link rel=license` elements."""
+    found = [(element.attributes.get("type", "")[:64], resolve(element.attributes["href"], base) or "")
+             for element in document.elements if element.tag == "link" and "href" in element.attributes
+             and "license" in element.attributes.get("rel", "").lower().split()]
+    return tuple(found[:MAX_LICENCES])
 
 
 def _base(document: Document, url: str) -> str:

@@ -52,6 +52,7 @@ class Record:
     machine: str                   # boot and process namespace, "" where they cannot be known
     pid: int
     born: str                      # start of that process in ticks since boot: pids come again
+    note: dict[str, list[float]] = dataclasses.field(default_factory=dict)    # what the next holder should know
 
     def encode(self) -> bytes:
         """Returns the bytes to store."""
@@ -72,6 +73,8 @@ class Lease:
             raise ValueError(f"a lease lasts {lasts_s} s; it must be above 0")
         self.path = path
         self._lasts_s = lasts_s
+        self.note: dict[str, list[float]] = {}               # of the holder before, once taken
+        self.note_now: Callable[[], dict[str, list[float]]] = dict       # written with every renewal and the release
         self._clock = clock
         self._holder = os.urandom(8).hex()
         self._held: storage.Versioned | None = None
@@ -96,6 +99,7 @@ class Lease:
         found = storage.read_version(self.path)
         if found is not None and not self._is_free(found):
             return False
+        self.note = _decode(found.data).note if found else {}
         self._held = storage.swap_bytes(self.path, self._record(True).encode(), found)
         self._until = began + self._lasts_s
         return self._held is not None
@@ -157,16 +161,26 @@ class Lease:
 
     def _record(self, is_held: bool) -> Record:
         return Record(self._holder, is_held, self._lasts_s, os.urandom(8).hex(), _machine(), os.getpid(),
-                      _born(os.getpid()))
+                      _born(os.getpid()), self.note_now() if self._held else self.note)
 
 
 def holder_of(path: str) -> str:
     """Returns who holds a lease, in words."""
-    found = storage.read_version(path)
-    record = _decode(found.data) if found else None
+    record = _read(path)
     if record is None or not record.is_held:
         return "nobody"
     return f"pid {record.pid}" + ("" if record.machine == _machine() else " of another machine")
+
+
+def is_alive_here(path: str) -> bool:
+    """Returns whether a lease is held by a process of this machine that runs (or is stopped)."""
+    record = _read(path)
+    return record is not None and record.is_held and record.machine == _machine() != "" and not record.is_dead
+
+
+def _read(path: str) -> Record | None:
+    found = storage.read_version(path)
+    return _decode(found.data) if found else None
 
 
 def _decode(data: bytes) -> Record:

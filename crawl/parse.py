@@ -12,9 +12,6 @@ from crawl.candidates import find_candidates
 from crawl.html import PageLink, ParseFailure, ParseLimits, parse
 from crawl.records import DENY, Candidate, FetchLog, Link, Page
 
-# Directives of robots meta and X-Robots-Tag after which no link of the page is followed.
-_NO_LINKS = frozenset({"nofollow", "none"})
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Found:
@@ -39,12 +36,12 @@ def read_page(log: FetchLog, body: bytes, tokens: frozenset[str],
         parsed = parse(body, log.content_type, log.final_url or log.url, limits)
     except ParseFailure:
         return nothing, (), ()
-    signals = log.signals + consent.from_meta(parsed.metas, tokens)
+    signals = log.signals + consent.from_meta(parsed.metas, tokens) + consent.from_licences(parsed.licences)
     page = dataclasses.replace(
         nothing, outcome="parsed", title=parsed.title, description=parsed.description, charset=parsed.charset,
         html_lang=parsed.html_lang, text_sample=parsed.text_sample, signals=signals,
         permission=consent.verdict(signals), num_links=len(parsed.links))
-    links = _followable(parsed.links, page)
+    links = _followable(parsed.links, page, tokens)
     if page.permission == DENY:
         # Its words and pictures are not ours; where its links lead is nothing that it asked to keep.
         refused = dataclasses.replace(page, outcome="optout_meta", title="", description="", text_sample="")
@@ -59,6 +56,11 @@ def links_of_page(log: FetchLog, links: Iterable[PageLink]) -> tuple[Link, ...]:
                       nofollow=link.nofollow) for link in links)
 
 
+def links_of_refused(log: FetchLog) -> tuple[Link, ...]:
+    """Returns the links of a page whose body was refused and not stored."""
+    return links_of_page(log, [PageLink(url, False) for url in log.links])
+
+
 def failed(log: FetchLog, outcome: str) -> Page:
     """Returns the row of a page that could not be read."""
     return Page(
@@ -67,9 +69,8 @@ def failed(log: FetchLog, outcome: str) -> Page:
         num_links=0, warc_record_id=log.warc_record_id, payload_sha256=log.sha256, fetched_at=log.fetched_at)
 
 
-def _followable(links: tuple[PageLink, ...], page: Page) -> tuple[PageLink, ...]:
+def _followable(links: tuple[PageLink, ...], page: Page, tokens: frozenset[str]) -> tuple[PageLink, ...]:
     """Returns the links, none of them to be followed where the page says so."""
-    if any(_NO_LINKS & set(signal.raw.lower().replace(",", " ").split())
-           for signal in page.signals if signal.name in ("meta_robots", "x_robots_tag")):
+    if consent.forbids_links(page.signals, tokens):
         return tuple(PageLink(link.url, True) for link in links)
     return links

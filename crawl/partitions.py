@@ -2,20 +2,27 @@
 
 A shard holds its own partition while it has rows for it.  When a redirect leads to a server of another partition, the
 shard takes that one too, when it is free, for as long as the hop needs.  So a server is asked from one place at a time,
-however many shards there are, and who takes a partition waits the full delay of every server in it first.
+however many shards there are.  Who takes a partition waits the full delay of every server in it first; what servers
+asked the holder before for (a Crawl-delay, a Retry-After) stands in the lease, from every renewal and the release.
 
 Nobody waits for a partition while holding the only thing another needs: `take` tries and returns.
 """
 from __future__ import annotations
 
 import contextlib
+import functools
+import heapq
 import time
 from collections.abc import Callable
 
 from crawl.frontier import shard_of
 from crawl.lease import Lease, LeaseLost
 
+Pauses = dict[str, tuple[float, float]]     # politeness key -> seconds to leave it alone, its Crawl-delay
+
 _TRY_S = 1.0                       # between two tries of one partition
+_MOST_NOTED = 10_000               # servers in one lease, those with the longest pauses
+_NO_PAUSE = (0.0, 0.0)
 
 
 class Partitions:
@@ -23,7 +30,12 @@ class Partitions:
 
     def __init__(self, own: int = 0, count: int = 1, leases: Callable[[int], Lease] | None = None,
                  clock: Callable[[], float] = time.monotonic) -> None:
-        """Args: own: of the worker's fetch list; count: how many there are; leases: makes that of a partition."""
+        """Args:
+            own: of the worker's fetch list.
+            count: how many there are.
+            leases: makes that of a partition.
+        """
+        self.pauses_of: Callable[[int], Pauses] = lambda number: {}     # of the servers that were asked from here
         self.own = own
         self._count = count
         self._make = leases
@@ -64,6 +76,7 @@ class Partitions:
         self._next_try[number] = now + _TRY_S
         assert self._make is not None
         lease = self._leases.get(number) or self._make(number)
+        lease.note_now = functools.partial(self._note, number)
         self._leases[number] = lease
         with contextlib.suppress(OSError):                 # the storage is out of reach: tried again
             if lease.take():
@@ -81,11 +94,26 @@ class Partitions:
                 lost.append(number)
         return lost
 
+    def pause_of(self, number: int, key: str) -> tuple[float, float]:
+        """Returns what the holder before knew of a server: seconds to leave it alone from `since` on, Crawl-delay."""
+        lease = self._leases.get(number)
+        pause_s, crawl_delay_s = lease.note.get(key, _NO_PAUSE) if lease else _NO_PAUSE
+        return pause_s, crawl_delay_s
+
     def drop(self, number: int) -> None:
         """Gives a partition back."""
         if number in self._since:
-            del self._since[number]
             self._leases[number].release()
+            del self._since[number]
+
+    def _note(self, number: int) -> dict[str, list[float]]:
+        """Returns what the next holder should know: our own servers, and what was handed to us of the others."""
+        passed = self._clock() - self._since[number] if number in self._since else 0.0
+        pauses = {key: (max(0.0, pause_s - passed), crawl_delay_s)
+                  for key, (pause_s, crawl_delay_s) in self._leases[number].note.items()}
+        pauses |= self.pauses_of(number)
+        longest = heapq.nlargest(_MOST_NOTED, ((max(pause), key) for key, pause in pauses.items() if max(pause) > 0))
+        return {key: [round(seconds, 3) for seconds in pauses[key]] for _, key in sorted(longest)}
 
     def close(self) -> None:
         """Gives everything back."""

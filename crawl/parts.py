@@ -114,14 +114,15 @@ class PartWriter:
         self._held = 0                                       # bytes of the hosts' files
         self._hash = hashlib.sha256()
         self._opened_at = clock()
-        _remove_leftovers(self._local, (self._prefix, "part-") if self._local == self._folder else (self._prefix,))
+        _remove_leftovers(self._local, "" if self._local == self._folder else self._prefix)
 
     def __enter__(self) -> PartWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):                 # what is left in its buffer is thrown away
+                self._file.close()
             with contextlib.suppress(FileNotFoundError):       # a commit that failed half-way has removed it
                 os.unlink(self._file.name)
             self._file = None
@@ -238,14 +239,14 @@ class PartWriter:
         return self._stored[row.sha256]
 
 
-def _remove_leftovers(folder: str, prefixes: tuple[str, ...]) -> None:
+def _remove_leftovers(folder: str, prefix: str) -> None:
     """Removes what killed runs on this machine were writing; nothing is decided by its being there."""
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):
         process = name.removesuffix(".tmp").partition(f".{socket.gethostname()}-")[2]
         pid = process.partition("-")[0]
-        if name.startswith(prefixes) and name.endswith(".tmp") and pid.isdigit() and not _is_running(int(pid)):
+        if name.startswith(prefix) and name.endswith(".tmp") and pid.isdigit() and not _is_running(int(pid)):
             os.unlink(os.path.join(folder, name))
 
 

@@ -13,14 +13,13 @@ from crawl import urls
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import pace_of
 from crawl.records import FetchRow, Host
-from crawl.robots_access import Access, is_fresh
+from crawl.robots_access import Access, files_after, is_fresh, robots_url
 
 HOSTS_SHOWN = 20
 EXAMPLES = 3
 # Reasons of a plan beside the outcomes of a fetch.
 FETCH, ASK_RULES_FIRST, ANSWERED = "fetch", "fetch_if_robots_allows", "answered_before"
 _TO_ASK = frozenset({FETCH, ASK_RULES_FIRST})
-_SITE_FILES = 2                    # robots.txt and tdmrep.json of an authority that is new
 _PARSED_RULES = 2_000
 
 
@@ -115,7 +114,7 @@ class Planner:
             return refused
         authority = urls.authority(row.url)
         host = self._known.get(authority)
-        if host is not None and is_fresh(host, self._now):
+        if host is not None and is_fresh(host, self._now, self._policy):
             outcome, _ = self._access(host).ask(row.url)
             if not outcome:
                 key = self._key(row)
@@ -126,12 +125,13 @@ class Planner:
         key.requests += 1
         if authority not in self._new:
             self._new.add(authority)
-            key.requests += _SITE_FILES
+            key.requests += 1 + len(files_after(robots_url(authority), self._policy))
         return ASK_RULES_FIRST
 
     def _key(self, row: FetchRow) -> _Key:
         key = self._keys.get(row.politeness_key)
         if key is None:
-            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(row.url))
+            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(row.url),
+                           row.politeness_key)
             key = self._keys[row.politeness_key] = _Key(pace.delay(0.0, 0.0, 1.0))
         return key

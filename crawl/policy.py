@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterable
 
 from crawl import netguard, urls
+from crawl.consent import WATCHED_AGENTS
 from crawl.errors import UsageError
+from crawl.permission import PermissionRules
 
 _CONTACT = re.compile(r"https?://[^\s/]+\.[^\s]+|[^\s@(<]+@[^\s@]+\.[^\s@)>]+")
 _TOKEN = re.compile(r"[A-Za-z_-]+")                      # RFC 9309, section 2.2.1
@@ -45,6 +47,7 @@ class FetchPolicy:
     page_delay_s: float = 2.0                 # between requests to one registrable domain
     image_rate_per_s: float = 5.0             # to one registrable domain
     latency_factor: float = 5.0               # pages: wait this many times the last answer's latency
+    slow_answer_s: float = 5.0                # until its first byte: a slower answer counts as a sign of load
     max_own_delay_s: float = 30.0             # cap on the delays we choose; a Crawl-delay is never cut
     shard_seconds: float = 1800.0             # what is not fetched by then is `deferred_budget`
     retries: int = 2                          # of a passing fault, inside one shard
@@ -53,6 +56,9 @@ class FetchPolicy:
 
     robots_forbidden: str = "disallow"        # what 401 and 403 for robots.txt mean (the RFC says allow)
     umbrella_agents: tuple[str, ...] = ()     # other agents whose refusal we take for ours, e.g. GPTBot, CCBot
+    ai_txt: bool = True                       # ask every authority for /ai.txt too: one more request
+    rsl: str = "ignore"                       # ignore or deny: what a licence (RSL) means that nobody here has read
+    keep_denied: bool = False                 # put bodies that a header or meta element refuses into quarantine
     robots_reprieve_days: int = 30            # how long an unreachable robots.txt forbids, or its old copy serves
 
     def __post_init__(self) -> None:
@@ -67,13 +73,15 @@ class FetchPolicy:
             raise ValueError(f"contact {self.contact!r} is neither a URL nor a mail address")
         if self.robots_forbidden not in ("allow", "disallow"):
             raise ValueError(f"robots_forbidden is {self.robots_forbidden!r}; it is 'allow' or 'disallow'")
+        if self.rsl not in ("ignore", "deny"):
+            raise ValueError(f"rsl is {self.rsl!r}; it is 'ignore' or 'deny'")
         if self.robots_bytes < 512_000:
             raise ValueError(f"robots_bytes is {self.robots_bytes}; RFC 9309, section 2.5, asks for at least 512000")
         may_be_zero = ("retries", "max_redirects", "page_delay_s", "latency_factor", "min_bytes_per_s")
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             zero_is_fine = field.name in may_be_zero
-            if isinstance(value, (int, float)) and not (value >= 0 if zero_is_fine else value > 0):
+            if type(value) in (int, float) and not (value >= 0 if zero_is_fine else value > 0):
                 raise ValueError(f"{field.name} is {value}; it must be {'at least 0' if zero_is_fine else 'above 0'}")
         for agent in self.umbrella_agents:
             if not _TOKEN.fullmatch(agent):
@@ -90,6 +98,12 @@ class FetchPolicy:
         return _CONTACT.search(self.header) is not None
 
     @property
+    def rules(self) -> PermissionRules:
+        """Returns what is refused beyond what signals say by themselves, while fetching."""
+        watched = tuple(agent for agent in self.umbrella_agents if agent.lower() in WATCHED_AGENTS)
+        return PermissionRules(umbrella_agents=watched, rsl=self.rsl)
+
+    @property
     def tokens(self) -> frozenset[str]:
         """Returns the lower-case agent names whose refusals bind us."""
         return frozenset(name.lower() for name in (self.product_token, *self.umbrella_agents))
@@ -104,6 +118,8 @@ class Network:
     allow_hosts: tuple[str, ...] = ()         # crawl/netguard.py
     ca_file: str = ""                         # PEM of the authorities to trust instead of the web's
     min_delay_s: float | None = None          # instead of our own delays, for allowed hosts only
+    host_rates: tuple[tuple[str, float], ...] = ()    # politeness key, requests a second its operator allowed us
+    address_rate_per_s: float | None = None   # of one IP address; None: 10, and no limit at private ones
     max_in_flight: int = 32
     max_buffered_bytes: int = 256 * MIB       # of answers in flight; no request starts above it
 
@@ -119,6 +135,8 @@ class Network:
             raise ValueError(f"ca_file: there is no file {self.ca_file!r}")
         if self.min_delay_s is not None and not 0 <= self.min_delay_s < float("inf"):
             raise ValueError(f"min_delay_s is {self.min_delay_s}; it must be at least 0")
+        if self.address_rate_per_s is not None and not 0 < self.address_rate_per_s < float("inf"):
+            raise ValueError(f"address_rate_per_s is {self.address_rate_per_s}; it must be above 0")
         if not 0 < self.max_in_flight <= 128:      # select() ends at 1,024 descriptors, and kept connections count too
             raise ValueError(f"max_in_flight is {self.max_in_flight}; it must be from 1 to 128")
         if self.max_buffered_bytes <= 0:
@@ -135,9 +153,18 @@ class Network:
         """
         return _mapped(self.connect_to, self.resolve, host, port)
 
+    def host_rate(self, key: str) -> float | None:
+        """Returns the requests a second that the operator of a politeness key's server allowed, None without a word."""
+        return _rates(self.host_rates).get(key)
+
     def addresses(self) -> netguard.AddressPolicy:
         """Returns the dial guard of this network."""
         return netguard.AddressPolicy(self.allow_hosts, self.mapped)
+
+
+@functools.lru_cache(maxsize=8)
+def _rates(host_rates: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    return dict(host_rates)
 
 
 @functools.lru_cache(maxsize=65536)

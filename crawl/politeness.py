@@ -33,8 +33,15 @@ class Pace:
         return max(min(own, max(self.cap_s, self.own_s)), crawl_delay_s)
 
 
-def pace_of(kind: str, policy: FetchPolicy, network: Network, is_allowed: bool) -> Pace:
-    """Returns the pace for pages or images; `min_delay_s` replaces our own part on hosts the operator opened."""
+def pace_of(kind: str, policy: FetchPolicy, network: Network, is_allowed: bool, key: str) -> Pace:
+    """Returns the pace for pages or images of a politeness key.
+
+    What its operator allowed us (`host_rates`) replaces our own part, and so does `min_delay_s` on hosts that our own
+    operator opened.
+    """
+    rate = network.host_rate(key)
+    if rate is not None:
+        return Pace(1.0 / rate, 0.0, policy.max_own_delay_s)
     if is_allowed and network.min_delay_s is not None:
         return Pace(network.min_delay_s, 0.0, min(policy.max_own_delay_s, _MAX_ALLOWED_BACK_OFF * network.min_delay_s))
     if kind == "image":
@@ -70,20 +77,21 @@ class Scheduler(Generic[T]):
         self.waiting = 0                                     # tasks in queues
 
     def add(self, key: str, task: T, pace: Pace, *, first: bool = False, since: float | None = None,
-            known_delay_s: float = 0.0) -> None:
+            known_delay_s: float = 0.0, pause_s: float = 0.0) -> None:
         """Puts a task at the end, or the front, of its key's queue.
 
         Args:
             since: when we took over the key's server: another worker may have asked it a moment before, so the first
                 request waits the full delay from then on.
             known_delay_s: a Crawl-delay that counts for this first wait.
+            pause_s: at least so long is this first wait.
         """
         state = self._keys.get(key)
         if state is None:
             state = self._keys[key] = _Key(pace)
         if since is not None:
             wait = state.pace.delay(max(state.crawl_delay_s, known_delay_s), 0.0, state.back_off)
-            state.next_ok = max(state.next_ok, since + wait)
+            state.next_ok = max(state.next_ok, since + max(wait, pause_s))
         if first:
             state.tasks.appendleft(task)
         else:
@@ -113,30 +121,30 @@ class Scheduler(Generic[T]):
         """Frees a key whose task needed no request: the next one may go at once."""
         self._free(key, self._keys[key])
 
-    def put_back(self, key: str, task: T, until: float) -> None:
-        """Frees a key whose task may be asked for only later."""
+    def put_off(self, key: str, until: float) -> None:
+        """Frees a key whose task was not asked for, and may be only later."""
         state = self._keys[key]
-        state.tasks.appendleft(task)
-        self.waiting += 1
         state.next_ok = max(state.next_ok, until)
         self._free(key, state)
 
     def answered(self, key: str, now: float, latency_s: float, *, good: bool, counts: bool,
-                 retry_after_s: float = 0.0) -> None:
+                 slow: bool = False, retry_after_s: float = 0.0) -> None:
         """Frees a key after a request: sets its pause, raises or lowers its back-off, suspends it after many failures.
 
-        `counts` is whether a failure counts towards the suspension (a second try of the same URL does not).
+        `counts` is whether a failure counts towards the suspension (a second try of the same URL does not); a `slow`
+        answer is no failure, and raises the back-off as one.
         """
         state = self._keys[key]
         if good:
             state.failures = 0
+        if good and not slow:
             state.good += 1
             if state.good >= _GOOD_IN_A_ROW and state.back_off > 1.0:
                 state.back_off, state.good = max(1.0, state.back_off / 1.5), 0
         else:
             state.good = 0
             state.back_off = min(_MAX_BACK_OFF, state.back_off * 2)
-            state.failures += counts
+            state.failures += counts and not good
             state.suspended = state.suspended or state.failures >= self._suspend_after
         pause = max(state.pace.delay(state.crawl_delay_s, latency_s, state.back_off), retry_after_s)
         state.next_ok = max(state.next_ok, now + pause)
@@ -148,6 +156,11 @@ class Scheduler(Generic[T]):
         state = self._keys[key]
         state.crawl_delay_s = max(state.crawl_delay_s, crawl_delay_s)
         state.next_ok = max(state.next_ok, state.asked_at + state.crawl_delay_s)
+
+    def pauses(self, now: float) -> dict[str, tuple[float, float]]:
+        """Returns what each key is owed: the seconds to leave it alone from now on, and its Crawl-delay."""
+        return {key: (max(0.0, state.next_ok - now), state.crawl_delay_s) for key, state in self._keys.items()
+                if state.next_ok > now or state.crawl_delay_s}
 
     def known(self) -> list[str]:
         """Returns every key that was ever added."""

@@ -72,6 +72,9 @@ class FetchLog:
     sha256: str                    # hex, of the body
     warc_record_id: str            # urn:uuid:..., "" for images
     round: int
+    headers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)   # `name: value`, where a refusal in a
+    #                                header or meta element kept the body from being stored; else none
+    links: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)     # of such a page, those to be followed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -102,8 +105,11 @@ class Host:
     sitemaps: tuple[str, ...]
     sha256: str                    # hex, of the body
     body: bytes                    # at most 512 KiB, decoded
-    tdm_cause: str                 # outcome of the request for /.well-known/tdmrep.json, "" when it was not asked for
+    tdm_cause: str                 # outcome of the request for /.well-known/tdmrep.json, or what forbade one
     tdm_body: bytes                # that file, empty without one
+    ai_cause: str = ""             # as tdm_cause, for /ai.txt; "" when policy does not want it
+    ai_body: bytes = b""           # that file, empty without one
+    visit_time: str = ""           # Visit-time for our agent as written: recorded, not obeyed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

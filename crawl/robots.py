@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Iterable
 
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE = 16_664                 # bytes of a line that count, as in Google's parser
@@ -25,6 +26,8 @@ _KEYS = {name: key for key, names in {
     "sitemap": ("sitemap", "site-map"),
     "content-signal": ("content-signal",),
     "content-usage": ("content-usage",),
+    "visit-time": ("visit-time", "visittime"),
+    "license": ("license",),
 }.items() for name in names}
 _WITHOUT_COLON = re.compile(r"(user-agent|useragent|user agent|allow|d[a-z]{6,8})[ \t]+(\S.*)", re.IGNORECASE)
 
@@ -58,8 +61,11 @@ class Decision:
 class Robots:
     """The rules of one robots.txt."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, *, relaxed: bool = False) -> None:
+        """Args: relaxed: a pattern without a leading `/` or `*` fits anywhere in a path, as ai.txt means it."""
         self.sitemaps: list[str] = []
+        self.licences: list[Line] = []     # `License:` lines (RSL); like sitemaps they belong to no group
+        self._relaxed = relaxed
         # Token -> (lines of a group, index of the first that is told to it), in file order.  Agents named together
         # share the lines: many agents times many rules would be gigabytes out of half a megabyte.
         self._groups: dict[str, list[tuple[list[Line], int]]] = {}
@@ -93,6 +99,10 @@ class Robots:
                 delays.append(int(found[2]) * _UNIT_S[found[3].lower()] / int(found[1]))
         return max(delays)
 
+    def visit_time(self, token: str) -> str:
+        """Returns when we are asked to come, as written (R-20: recorded, not obeyed); "" when nobody asks."""
+        return next((line.value[:64] for line in self.lines(token) if line.key == "visit-time"), "")
+
     def lines(self, token: str) -> list[Line]:
         """Returns every line of the merged groups that govern a product token, in file order (R-14)."""
         return [line for group, start in self._groups.get(self.group(token), ()) for line in group[start:]]
@@ -119,10 +129,14 @@ class Robots:
         """Returns which group governs a product token: itself, `*`, or "" for none."""
         return next((name for name in (token.lower(), "*") if name in self._groups), "")
 
+    def own_groups(self, tokens: Iterable[str]) -> list[str]:
+        """Returns which of these lower-case tokens have a group of their own, sorted."""
+        return sorted(set(tokens) & self._groups.keys())
+
     def _rules(self, token: str) -> tuple[str, list[_Rule]]:
         name = self.group(token)
         if name not in self._compiled:
-            self._compiled[name] = name, [_Rule(line) for line in self.lines(name)
+            self._compiled[name] = name, [_Rule(line, self._relaxed) for line in self.lines(name)
                                           if line.key in ("allow", "disallow") and line.value]
         return self._compiled[name]
 
@@ -143,6 +157,8 @@ class Robots:
                         groups.append((group, len(group)))
             elif key == "sitemap":
                 self.sitemaps.append(value[:2083])
+            elif key == "license":
+                self.licences.append(Line(number, key, value[:2083]))
             elif key:
                 # Other records do not end a group; they are told to the agents named so far.
                 seen_rule = seen_rule or key in ("allow", "disallow")
@@ -182,8 +198,8 @@ class _Rule(Pattern):
 
     __slots__ = ("allow", "line", "text")
 
-    def __init__(self, line: Line) -> None:
-        super().__init__(line.value)
+    def __init__(self, line: Line, relaxed: bool = False) -> None:
+        super().__init__(f"*{line.value}" if relaxed and line.value[:1] not in "/*" else line.value)
         self.allow = line.key == "allow"
         self.line = line.number
         self.text = f"{line.key.capitalize()}: {line.value}"[:512]

@@ -14,18 +14,23 @@ import re
 from collections.abc import Sequence
 
 from crawl import urls
+from crawl.ai_txt import PATH as AI_TXT_PATH
+from crawl.ai_txt import AiTxt
 from crawl.answers import OK_STATUSES, Fetched
 from crawl.consent import from_robots
 from crawl.policy import FetchPolicy
 from crawl.records import ALLOW, DENY, Host, Signal
 from crawl.robots import Decision, Robots
+from crawl.tdmrep import PATH as TDMREP_PATH
 from crawl.tdmrep import TdmRep
 
+ROBOTS_PATH = "/robots.txt"
 _HOUR = 3600
 _DAY = 24 * _HOUR
 _MAX_AGE = re.compile(r"(?:^|[,\s])max-age\s*=\s*\"?(\d{1,9})", re.IGNORECASE)
 # There is nobody to ask: the page would end the same way, and this says why.
 _NO_SERVER = frozenset({"blocked_address", "dns_error", "dns_failure", "connect_error", "tls_error"})
+_OUTCOMES = {"tdm_file": "optout_tdmrep", "ai_txt": "optout_ai_txt"}      # else a line of robots.txt refused
 _HTML = re.compile(rb"\s*<(!doctype|html|head|body|\?xml)", re.IGNORECASE)
 
 
@@ -49,11 +54,12 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
         expires_at=_later(now, _lifetime(answer.header("cache-control")) if state != "unreachable" else _HOUR),
         unreachable_since="", looks_html=bool(_HTML.match(body)), truncated=state == "ok" and answer.truncated,
         crawl_delay_s=0.0, sitemaps=(), sha256=hashlib.sha256(body).hexdigest(), body=body,
-        tdm_cause="", tdm_body=old.tdm_body if old else b"")
+        tdm_cause="", tdm_body=old.tdm_body if old else b"", ai_cause="", ai_body=old.ai_body if old else b"")
     if state == "ok":
         robots = Robots(body)
         sitemaps = (urls.normalize(text, robots_url(authority)) for text in robots.sitemaps)
         return dataclasses.replace(host, crawl_delay_s=robots.crawl_delay(policy.product_token),
+                                   visit_time=robots.visit_time(policy.product_token),
                                    sitemaps=tuple(dict.fromkeys(filter(None, sitemaps))))
     return _unreachable(host, now, policy, old) if state == "unreachable" else host
 
@@ -66,19 +72,47 @@ def _unreachable(host: Host, now: str, policy: FetchPolicy, old: Host | None) ->
     return dataclasses.replace(host, robots="unreachable" if reprieve else "unavailable", unreachable_since=since)
 
 
+def files_after(url: str, policy: FetchPolicy) -> tuple[str, ...]:
+    """Returns the URLs of the files that are asked for after this one of an authority, in order."""
+    paths = (ROBOTS_PATH, TDMREP_PATH, *((AI_TXT_PATH,) if policy.ai_txt else ()))
+    following = paths[paths.index(urls.target(url)) + 1:] if urls.target(url) in paths else ()
+    return tuple(str(urls.normalize(path, url)) for path in following)
+
+
+def with_file(host: Host, url: str, fetched: Fetched) -> Host:
+    """Returns the state of an authority after one of `files_after` was asked for."""
+    return with_ai_txt(host, fetched) if urls.target(url) == AI_TXT_PATH else with_tdmrep(host, fetched)
+
+
+def without_file(host: Host, url: str, outcome: str) -> Host:
+    """Returns the state of an authority one of whose files may not be asked for: what was known of it stays."""
+    if urls.target(url) == AI_TXT_PATH:
+        return dataclasses.replace(host, ai_cause=outcome)
+    return dataclasses.replace(host, tdm_cause=outcome)
+
+
 def with_tdmrep(host: Host, fetched: Fetched) -> Host:
     """Returns the state of an authority after its tdmrep.json was asked for: a fault leaves what was known before."""
-    body = host.tdm_body
+    return dataclasses.replace(host, tdm_cause=fetched.outcome, tdm_body=_newest(host.tdm_body, fetched))
+
+
+def with_ai_txt(host: Host, fetched: Fetched) -> Host:
+    """Returns the state of an authority after its ai.txt was asked for: as with_tdmrep; a long file is cut."""
+    answer = fetched.answer
+    whole = dataclasses.replace(fetched, answer=dataclasses.replace(
+        answer, body=whole_lines(answer.body, answer.truncated), truncated=False))
+    return dataclasses.replace(host, ai_cause=fetched.outcome, ai_body=_newest(host.ai_body, whole))
+
+
+def _newest(known: bytes, fetched: Fetched) -> bytes:
     if fetched.outcome == "ok" and not fetched.answer.truncated:
-        body = fetched.answer.body
-    elif fetched.outcome.startswith("http_4"):
-        body = b""
-    return dataclasses.replace(host, tdm_cause=fetched.outcome, tdm_body=body)
+        return fetched.answer.body
+    return b"" if fetched.outcome.startswith("http_4") and fetched.answer.status != 429 else known
 
 
-def is_fresh(host: Host, now: str) -> bool:
-    """Returns whether the answer may still be used without asking again (R-5)."""
-    return now < host.expires_at
+def is_fresh(host: Host, now: str, policy: FetchPolicy) -> bool:
+    """Returns whether the answers may still be used without asking again (R-5), and none that we want is missing."""
+    return now < host.expires_at and bool(host.ai_cause or not policy.ai_txt)
 
 
 def _state(fetched: Fetched) -> str:
@@ -115,6 +149,7 @@ class Access:
         self.host = host
         self._policy = policy
         self._tdmrep = TdmRep(host.tdm_body)
+        self._ai_txt = AiTxt(host.ai_body if policy.ai_txt else b"")
         self._robots = Robots(host.body if host.robots == "ok" else b"")
         self._forbidden = host.robots == "forbidden" and policy.robots_forbidden == "disallow"
 
@@ -130,8 +165,8 @@ class Access:
             signals: tuple[Signal, ...] = (self._whole(self.host.robots, ALLOW),)
         else:
             signals = from_robots(self._robots, self._decide(target), target, self._policy.product_token)
-        signals += self._tdmrep.signals(target)
-        return _refusal(signals), signals
+        signals += self._tdmrep.signals(target) + self._ai_txt.signals(target, self._policy.product_token)
+        return _refusal(signals, self._policy), signals
 
     def _decide(self, target: str) -> Decision:
         decision = self._robots.decide(target, self._policy.product_token)
@@ -144,10 +179,13 @@ class Access:
         return Signal("robots", "", verdict, f"robots.txt {state}: {self.host.cause}, status {self.host.http_status}")
 
 
-def _refusal(signals: Sequence[Signal]) -> str:
-    denied = [signal.name for signal in signals if signal.verdict == DENY]
-    if not denied:
-        return ""
+def _refusal(signals: Sequence[Signal], policy: FetchPolicy) -> str:
+    denied = {signal.name for signal in signals if signal.verdict == DENY}
+    if policy.rsl == "deny":
+        denied.update(signal.name for signal in signals if signal.name == "rsl")
     if "robots" in denied:
         return "robots_denied"
-    return "optout_tdmrep" if denied == ["tdm_file"] else "optout_robots"
+    for name in ("content_signal", "content_usage", "rsl", "tdm_file", "ai_txt"):
+        if name in denied:
+            return _OUTCOMES.get(name, "optout_robots")
+    return ""

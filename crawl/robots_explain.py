@@ -27,7 +27,7 @@ class Explanation:
     rule: str                      # e.g. `Disallow: /private`
     crawl_delay_s: float
     sitemaps: tuple[str, ...]
-    signals: tuple[Signal, ...]    # the rule again, and every preference that robots.txt and tdmrep.json tell
+    signals: tuple[Signal, ...]    # the rule again, and every preference that robots.txt, tdmrep.json and ai.txt tell
 
 
 def explain_file(body: bytes, paths: list[str], policy: FetchPolicy) -> list[Explanation]:
@@ -85,13 +85,15 @@ def _why(host: Host, outcome: str, signals: tuple[Signal, ...], policy: FetchPol
     else:
         reason = next(signal.evidence for signal in signals if signal.name == "robots")
     if outcome.startswith("optout_"):
-        denied = next(signal for signal in signals if signal.verdict == "deny")
+        # A licence says neither allow nor deny; with rsl=deny it is what refuses.
+        denied = next((signal for signal in signals if signal.verdict == "deny"), None) or next(
+            signal for signal in signals if signal.name == "rsl")
         return f"{denied.name} {denied.raw!r} ({denied.evidence}) reserves it; robots rules: {reason}"
     return reason
 
 
 def ask(url: str, policy: FetchPolicy, network: Network) -> Explanation:
-    """Returns what the site of a normalised URL says today: asks for robots.txt and tdmrep.json, never for the URL."""
+    """Returns what the site of a normalised URL says today: asks for the site's own files, never for the URL."""
     visits = Visits(policy, network, "page", {}, rules_only=True)
     key = urls.url_key(url)
     row = FetchRow(key, key, url, "page", 0, urls.politeness_key(url), 0)

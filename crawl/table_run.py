@@ -5,7 +5,7 @@
                     table-000.json                 the first table is read: its files
 
 A candidate of a table has no page: `page_url` is empty, `page_key` names the row alone, and its permission is unknown,
-for nobody asked the page.  What an unknown permission means is a setting of judge (`dominance.permissions`).
+for nobody asked the page.  What an unknown permission means is a setting of judge (`permission.unknown`).
 """
 from __future__ import annotations
 

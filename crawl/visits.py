@@ -11,17 +11,16 @@ import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from crawl import consent, urls
-from crawl.answers import OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
+from crawl import consent, permission, urls
+from crawl.answers import NOT_YET, OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
 from crawl.dns import DnsCost
 from crawl.fetch import Client
-from crawl.partitions import Partitions
+from crawl.partitions import Partitions, Pauses
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
 from crawl.records import DENY, FetchRow, Host, Signal
-from crawl.robots_access import Access, host_of, is_fresh, robots_url, with_tdmrep
+from crawl.robots_access import Access, files_after, host_of, is_fresh, robots_url, with_file, without_file
 from crawl.stages import recorded_time
-from crawl.tdmrep import PATH
 
 _WINDOW = 10_000                   # rows in memory: enough that a slow host does not hold up the others
 _HEARTBEAT_S = 0.5
@@ -52,9 +51,9 @@ class _Task:
     def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None) -> None:
         self.first_url = url
         self.url = url                     # of the next hop
-        self.row = row                     # None for robots.txt and tdmrep.json
+        self.row = row                     # None for a file of the site itself
         self.authority = authority         # whose file it is, "" for a row
-        self.host = host                   # what robots.txt gave, when this is tdmrep.json
+        self.host = host                   # what is known when this is a file after robots.txt
         self.redirects: list[str] = []
         self.attempts = 0                  # failed ones
         self.spent_s = 0.0                 # over all hops of this attempt
@@ -84,6 +83,7 @@ class Visits:
         self._partitions = partitions or Partitions()
         self._aside: dict[int, collections.deque[_Task]] = {}    # partition that is not held -> tasks that need it
         self._load: collections.Counter[int] = collections.Counter()     # partition -> tasks queued or in flight
+        self._partitions.pauses_of = self._pauses
         self._scheduler: Scheduler[_Task] = Scheduler(policy.suspend_after)
         self._hosts: dict[str, Host] = {}                    # authorities whose answers hold in this run
         self._access = functools.lru_cache(_PARSED_RULES)(functools.partial(Access, policy=policy))
@@ -100,7 +100,7 @@ class Visits:
     def run(self, rows: Iterable[FetchRow]) -> Iterator[Visit | None]:
         """Yields a Visit for each row, in the order they end, and None now and then while it waits."""
         coming = iter(rows)
-        with Client(self._policy, self._network) as client:
+        with Client(self._policy, self._network, admit=self._ends_in_time) as client:
             self.names = client.resolver.cost
             more = True
             while more or self._open_rows:
@@ -129,6 +129,10 @@ class Visits:
     def _refusal(self, url: str) -> str:
         return refusal(self._policy, self._addresses, url)
 
+    def _ends_in_time(self, token: tuple[str, _Task], seconds: float) -> bool:
+        """Returns whether a request that may take so long ends while its server is certainly ours."""
+        return self._partitions.left_s(self._partitions.of(token[0])) > seconds
+
     def _hold_partitions(self, more: bool) -> None:
         """Takes the partitions that tasks wait for, when they are free; gives back those that nothing needs."""
         for number in self._partitions.keep():
@@ -142,6 +146,10 @@ class Visits:
         for number in self._partitions.held():
             if not self._load[number] and not (more and number == self._partitions.own):
                 self._partitions.drop(number)
+
+    def _pauses(self, number: int) -> Pauses:
+        return {key: pause for key, pause in self._scheduler.pauses(self._clock()).items()
+                if self._partitions.of(key) == number}
 
     def _drain(self, key: str | None = None) -> list[_Task]:
         """Returns and removes the tasks that wait at a key, or at all."""
@@ -161,9 +169,11 @@ class Visits:
             waiting = self._aside.setdefault(number, collections.deque())
             (waiting.appendleft if first else waiting.append)(task)
         else:
-            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url))
-            self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number),
+            pace = pace_of(self._kind, self._policy, self._network, self._addresses.is_allowed(task.url), key)
+            pause_s, crawl_delay_s = self._partitions.pause_of(number, key)
+            self._scheduler.add(key, task, pace, first=first, since=self._partitions.since(number), pause_s=pause_s,
                                 known_delay_s=self._known_delays.get(key, 0.0))
+            self._scheduler.ask_for_delay(key, crawl_delay_s)
             self._load[number] += 1
 
     def _begin_what_may(self, client: Client) -> None:
@@ -181,8 +191,6 @@ class Visits:
             if task.row is not None and not self._may_ask(task):
                 self._load[number] -= 1
                 self._scheduler.give_back(key)
-            elif self._partitions.left_s(number) <= seconds:          # it would not end while the server is ours
-                self._scheduler.put_back(key, task, now + _HEARTBEAT_S)
             else:
                 client.start(task.url, kind, seconds, (key, task))
 
@@ -192,7 +200,7 @@ class Visits:
         host = self._hosts.get(authority)
         if host is None:
             known = self._known.get(authority)
-            if known is None or not is_fresh(known, recorded_time()):
+            if known is None or not is_fresh(known, recorded_time(), self._policy):
                 asked = authority in self._parked
                 self._parked.setdefault(authority, []).append(task)
                 if not asked:
@@ -223,13 +231,17 @@ class Visits:
 
     def _answered(self, key: str, task: _Task, answer: Answer) -> None:
         self._load[self._partitions.of(key)] -= 1
+        if answer.outcome == NOT_YET:
+            self._scheduler.put_off(key, self._clock() + answer.seconds)
+            self._queue(task, first=True)
+            return
         task.spent_s += answer.seconds
         fault = answer.outcome in _FAULTS or answer.status == 429 or answer.status >= 500
         passing = answer.outcome in _PASSING_FAULTS or answer.outcome == "ok" and answer.status in _PASSING_STATUSES
         retry_after_s = _retry_after(answer)
         now = self._clock()
         self._scheduler.answered(key, now, answer.latency_s, good=not fault, counts=task.attempts == 0,
-                                 retry_after_s=retry_after_s)
+                                 slow=answer.latency_s > self._policy.slow_answer_s, retry_after_s=retry_after_s)
         if retry_after_s > self._policy.max_retry_after_s:
             self._scheduler.suspend(key)
         if passing and task.attempts < self._policy.retries:
@@ -286,21 +298,26 @@ class Visits:
         if fetched.outcome == "ok":
             signals += consent.from_headers(fetched.answer.headers, self._policy.tokens)
             # A sitemap's own noindex keeps it out of an index; the pages it names are asked for themselves.
-            if consent.verdict(signals) == DENY and task.row.kind != "sitemap":
+            if permission.refusal(signals, consent.verdict(signals), self._policy.rules) and task.row.kind != "sitemap":
                 fetched = dataclasses.replace(fetched, outcome="optout_header")
-        self._finished.append(Visit(task.row, fetched, signals, consent.verdict(signals), recorded_time()))
+        refused = fetched.outcome.startswith("optout_")        # perhaps by the policy alone
+        verdict = DENY if refused else consent.verdict(signals)
+        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time()))
 
     def _end_file(self, task: _Task, fetched: Fetched) -> None:
         if task.host is None:
             host = host_of(task.authority, fetched, recorded_time(), self._policy, self._known.get(task.authority))
             self._scheduler.ask_for_delay(urls.politeness_key(task.authority), host.crawl_delay_s)
-            tdmrep = str(urls.normalize(PATH, robots_url(task.authority)))
-            if not fetched.outcome.startswith("deferred_") and not self._access(host).ask(tdmrep)[0]:
-                self._queue(_Task(tdmrep, None, task.authority, host), first=True)
-                return
         else:
-            host = with_tdmrep(task.host, fetched)
+            host = with_file(task.host, task.first_url, fetched)
         if not fetched.outcome.startswith("deferred_"):
+            # robots.txt first, then the files that it lets us ask for, one after the other.
+            for url in files_after(task.first_url, self._policy):
+                outcome, _ = self._access(host).ask(url)
+                if not outcome:
+                    self._queue(_Task(url, None, task.authority, host), first=True)
+                    return
+                host = without_file(host, url, outcome)
             self.new_hosts.append(host)
         self._open(host)
         for waiting in reversed(self._parked.pop(task.authority)):

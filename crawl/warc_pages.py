@@ -2,7 +2,7 @@
 
 What an archive knows: the recorded headers, so X-Robots-Tag, TDM reservation and Content-Usage of that day; the page's
 own meta elements come with the page.  What it does not: robots.txt as it speaks to us.  That signal is there, unknown,
-and policy decides (`dominance.permissions` of judge).
+and policy decides (`permission.unknown` of judge).
 """
 from __future__ import annotations
 

@@ -5,7 +5,9 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Container, Iterable, Sequence
 
-from crawl.records import DENY, Image
+from crawl import permission
+from crawl.permission import PermissionRules
+from crawl.records import Image
 from filter.captions import normalise_caption
 from filter.drift import DRIFTED, DROP, UNASKED, Drift, DriftRules, drift_of
 from filter.images import ImageRules, reject_image
@@ -91,13 +93,13 @@ def distinct_texts(image: str, claims: Iterable[tuple[Judged, Image]],
     return [best[identity][1] for identity in sorted(best)]
 
 
-def unarrived_reason(row: Judged, image: Image | None) -> str:
-    """Returns why an occurrence has no image, "" when it has one."""
+def unarrived_reason(image: Image | None, rules: PermissionRules) -> str:
+    """Returns why an occurrence has no image, "" when it has one that the rules permit; judge saw to the page's."""
     if image is None:
         return "not_arrived_not_fetched"
     if image.outcome != "ok":
         return f"not_arrived_{image.outcome}"
-    return "not_permitted" if DENY in (image.permission, row.permission) else ""
+    return permission.reason(image.signals, image.permission, rules)
 
 
 def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list[Pair]:

@@ -6,7 +6,7 @@ import posixpath
 import re
 from urllib.parse import unquote, urlsplit
 
-from crawl.records import ALLOW, UNKNOWN, Candidate
+from crawl.records import Candidate
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,7 +16,6 @@ class DominanceRules:
     max_repeats_on_page: int = 3         # the same URL more often on one page is a bullet or an icon
     min_declared_side: int = 100         # px; a thumbnail may link a larger file, an icon does not
     max_declared_aspect: float = 4.0     # longer to shorter declared side: banners and rules
-    permissions: tuple[str, ...] = (ALLOW, UNKNOWN)   # ("allow",) is the strict policy
 
 
 _FURNITURE = re.compile(
@@ -29,8 +28,6 @@ _VECTOR_OR_ICON = (".svg", ".svgz", ".ico", ".cur")
 
 def reject_occurrence(candidate: Candidate, rules: DominanceRules) -> str | None:
     """Returns why an occurrence is not worth a download, or None; `is_aside` needs its page and is asked later."""
-    if candidate.permission not in rules.permissions:
-        return "not_permitted"
     reason = reject_url(candidate.image_url)
     if reason:
         return reason

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crawl import permission
 from crawl.records import Image
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from filter.filter_config import FilterConfig
@@ -10,7 +11,7 @@ from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
 from filter.scoring import scorer_digest, scorer_facts
 
-FORMAT = 3                         # 3: extras and drift
+FORMAT = 4                         # 3: extras and drift; 4: images are judged by judge's permission rules
 _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
                                          "image_outcomes": (ImageOutcome, "sha256")}
 
@@ -24,6 +25,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
     finished = stage.finished()
     if finished is not None:
         return finished
+    rules = permission.rules_of(inputs["judge"].config)      # named by the digest of that manifest
     from crawl.transforms import ReadTable, WriteTable, entries_of
     from filter.transforms import FilterPairs
 
@@ -32,7 +34,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
             "judged": root | "Judged" >> ReadTable(inputs["judge"].paths("judged"), Judged),
             "images": root | "Images" >> ReadTable(inputs["images"].paths("images"), Image),
             "features": root | "Features" >> ReadTable(inputs["features"].paths("features"), ImageFacts),
-        } | "Filter pairs" >> FilterPairs(config)
+        } | "Filter pairs" >> FilterPairs(config, rules)
         for name, (record, key) in _RECORDS.items():
             filtered[name] | f"Write {name}" >> WriteTable(stage.directory, name, record, key, config.buckets)
 

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from crawl import storage
+from crawl.permission import never_fetched
 from crawl.records import Candidate, ImageFetch
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from filter.judging import JudgeConfig
 from filter.records import Judged
 
-FORMAT = 2                         # 2: extras and expected hashes
+FORMAT = 4                         # 2: extras and expected hashes; 4: permission by stored signals
 Run = Callable[[str, Callable[[Any], None]], None]
 _DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
          "stop_words.txt")
@@ -37,7 +38,10 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
 
     run("judge", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in ("judged", "fetch")}
-    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"])])
+    refused = never_fetched(pair for table in ("fetch_log", "pages") for entry in crawl.tables.get(table, ())
+                            for pair in entry.outcomes)
+    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"])],
+                        notes=[refused] if refused else [])
 
 
 def _data_digests(config: JudgeConfig) -> dict[str, str]:

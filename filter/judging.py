@@ -4,6 +4,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 
+from crawl import permission
+from crawl.permission import PermissionRules
 from crawl.records import Candidate
 from filter.captions import CaptionRules, normalise_caption, read_caption
 from filter.dominance import DominanceRules, is_aside, reject_occurrence
@@ -23,6 +25,7 @@ class JudgeConfig:
 
     captions: CaptionRules = CaptionRules()
     dominance: DominanceRules = DominanceRules()
+    permission: PermissionRules = PermissionRules()      # of the stored signals; docs/permission.md
     language: str = "en"                 # ISO 639-1; pages and captions in others are dropped (paper section 1.1)
     lid_path: str = ""                   # fastText lid.176; empty: frequent words (filter/language.py)
     max_images_of_a_text: int = 3        # on one page; files of one picture (srcset, noscript) share theirs rightly
@@ -46,7 +49,8 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
     around = config.language if not candidate.page_url and language == UNDETERMINED else language
     captions = tuple(_read(text.source, text.text, around, config)
                      for text in sorted(candidate.texts, key=lambda text: (source_rank(text.source), text.text)))
-    reason = reject_occurrence(candidate, config.dominance)
+    reason = permission.reason(candidate.signals, candidate.permission, config.permission) or reject_occurrence(
+        candidate, config.dominance)
     if reason is None:
         reason = _reject_page(language, captions, config) if candidate.page_url else None
         reason = reason or _reject_texts(candidate, captions)

@@ -8,6 +8,7 @@ from typing import Any
 import apache_beam as beam
 
 from crawl import progress, storage
+from crawl.permission import PermissionRules
 from crawl.records import Candidate, Image, ImageFetch
 from filter import near_duplicates
 from filter.aggregate import AggregateRules, Settled, settle
@@ -110,9 +111,10 @@ class FilterPairs(beam.PTransform):
     """{judged, images, features} -> {pairs, best, image_outcomes}."""
 
     config: FilterConfig
+    permission: PermissionRules = PermissionRules()       # judge's, for the images' own signals
 
     def expand(self, tables: dict[str, Any]) -> Any:
-        config = self.config
+        config, rules = self.config, self.permission
         cap = config.aggregate.max_claims
         claimed = (
             (tables["judged"] | "Worth it" >> beam.Filter(lambda row: row.outcome == FETCH)
@@ -120,7 +122,8 @@ class FilterPairs(beam.PTransform):
              | "Occurrences of a URL" >> beam.CombinePerKey(_CappedClaims(cap)),
              tables["images"] | "Answers" >> beam.Map(lambda row: (row.url_key, row)))
             | "With answer" >> beam.CoGroupByKey()
-            | "Arrived?" >> beam.FlatMapTuple(_meet).with_outputs("unarrived", main="arrived"))
+            | "Arrived?" >> beam.FlatMapTuple(lambda key, sides: _meet(key, sides, rules)).with_outputs(
+                "unarrived", main="arrived"))
         cases = (
             (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
              tables["features"] | "Facts" >> beam.Map(_by_bytes))
@@ -186,12 +189,12 @@ class _CappedClaims(beam.CombineFn):
         return claims
 
 
-def _meet(url_key: str, sides: tuple[list[Claims], list[Image]]) -> Iterator[Any]:
+def _meet(url_key: str, sides: tuple[list[Claims], list[Image]], rules: PermissionRules) -> Iterator[Any]:
     claims, images = sides
     if not claims:
         return
     image = images[0] if images else None
-    reason = unarrived_reason(claims[0].rows[0][0], image)
+    reason = unarrived_reason(image, rules)
     if reason or image is None:
         missing = image or Image(url_key=url_key, url="", outcome="", http_status=0, final_url="", fetched_at="",
                                  signals=(), permission="", format="", width=0, height=0, num_bytes=0, sha256="",

@@ -11,7 +11,7 @@ import webdataset
 
 import imagebert
 from crawl.policy import Network
-from crawl.records import Candidate, FetchLog, FetchRow, Image, ImageFetch, Page
+from crawl.records import Candidate, FetchLog, FetchRow, Image, ImageFetch
 from crawl.stages import current, current_manifest
 from crawl.tables import read_table
 from demo.server import serve
@@ -224,8 +224,8 @@ def test_a_denied_body_is_not_stored_and_its_signals_are(build):
         assert row.part == ""
         assert any(signal.verdict == "deny" for signal in row.signals), row
         assert all(signal.raw or signal.evidence for signal in row.signals), row
-    pages = [page for page in build.rows("crawl", "pages", Page) if page.permission == "deny"]
-    assert pages
+    pages = [row for row in build.rows("crawl", "fetch_log", FetchLog) if row.outcome == "optout_meta"]
+    assert pages and all(row.part == "" and row.headers for row in pages)
     found_on = {candidate.page_key for candidate in build.rows("crawl", "candidates", Candidate)}
     assert not found_on & {page.url_key for page in pages}
 

@@ -13,7 +13,7 @@ from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchRow
 
 PAGE = b"<!doctype html><title>t</title><p>A page."
-SITE_FILES = ("/robots.txt", "/.well-known/tdmrep.json")
+SITE_FILES = ("/robots.txt", "/.well-known/tdmrep.json", "/ai.txt")
 
 
 class Web:
@@ -40,7 +40,7 @@ class Web:
         self.answers[urls.host(url), urls.target(url)] = answer
 
     def asked(self, host: str = "") -> list[str]:
-        """Paths in the order they were asked for, without robots.txt and tdmrep.json."""
+        """Paths in the order they were asked for, without what a site says of itself."""
         return [path for _, name, path in sorted(self.log) if host in ("", name) and path not in SITE_FILES]
 
     def network(self, **more: Any) -> Network:

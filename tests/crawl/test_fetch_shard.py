@@ -195,7 +195,8 @@ def test_only_the_known_hosts_of_the_lists_own_sites_are_held(web, tmp_path, mon
     monkeypatch.setattr("crawl.fetch_shard.Visits", Watched)
     tracemalloc.start()
     part, = fetch_shard(write_list(str(tmp_path), ["http://www.a.test/1"]), f"{tmp_path}/out/s/def", f"{tmp_path}/out",
-                        quick(), web.network(), 3, "page", known_hosts=[f"{tmp_path}/k/{entry.name}"])
+                        quick(ai_txt=False), web.network(), 3, "page",
+                        known_hosts=[f"{tmp_path}/k/{entry.name}"])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert held == ["http://www.a.test:80", "http://img.a.test:80"] and part.log.rows == 1

@@ -76,6 +76,17 @@ def test_its_end_comes_first_to_the_holder(path):
     assert not second.take() and first.left_s() == 25
 
 
+def test_what_the_holder_before_knew_is_handed_on(path):
+    first, second = Lease(path, 30, Clock()), Lease(path, 30, Clock())
+    first.note_now = lambda: {"a.test": [3.0, 60.0]}
+    first.take()
+    first.confirm()
+    first.release()
+    assert second.take() and second.note == {"a.test": [3.0, 60.0]}
+    second.release()
+    assert first.take() and first.note == {}
+
+
 def test_released_it_is_free_at_once(path):
     first, second = Lease(path, 30, Clock()), Lease(path, 30, Clock())
     first.take()
@@ -183,6 +194,23 @@ def test_a_partition_is_tried_now_and_then_and_held_by_one(tmp_path):
     ours.close()
     assert not ours.held()
     assert {ours.of(f"h{n}.test") for n in range(50)} == {0, 1, 2, 3}
+
+
+def test_pauses_go_with_a_partition_from_hand_to_hand(tmp_path):
+    clock = Clock()
+
+    def partitions(own):
+        return Partitions(own, 4, lambda number: Lease(f"{tmp_path}/{number}.lease", 30, clock), clock)
+    first, second, third = partitions(1), partitions(2), partitions(3)
+    first.pauses_of = lambda number: {"slow.test": (9.0, 10.0), "quick.test": (0.0, 0.0)}
+    assert first.take(1) and first.pause_of(1, "slow.test") == (0.0, 0.0)
+    first.drop(1)
+    assert second.take(1) and second.pause_of(1, "slow.test") == (9.0, 10.0)
+    second.pauses_of = lambda number: {"other.test": (120.0, 0.0)}
+    clock.now += 4
+    second.drop(1)                                     # it never asked slow.test, and hands on what it was told
+    assert third.take(1) and third.pause_of(1, "slow.test") == (5.0, 10.0)
+    assert third.pause_of(1, "other.test") == (120.0, 0.0) and third.pause_of(1, "quick.test") == (0.0, 0.0)
 
 
 def test_without_leases_everything_is_held():

@@ -1,6 +1,7 @@
 """`--dry-run`: nobody is asked, nothing is written, and what it says is what the run then does."""
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -90,6 +91,7 @@ def test_the_next_round_is_planned_as_it_is_then_fetched(web: Web, tmp_path: pat
 def test_a_plan_names_every_reason_and_the_slowest_hosts_first() -> None:
     policy, rules = FetchPolicy(contact="https://example.org/bot", shard_seconds=100.0), FrontierRules()
     denied = host_of(urls.authority("http://b.test/"), fetched(body=b"User-agent: *\nDisallow: /\n"), NOW, policy)
+    denied = dataclasses.replace(denied, ai_cause="robots_denied")
     planner = Planner("page", policy, Network(), {denied.authority: denied}, NOW)
     for url in [*(f"http://slow.test/{n}" for n in range(60)), "http://b.test/x", "http://127.0.0.1/",
                 "http://a.test:9999/", *(f"http://h{n}.test/" for n in range(30))]:
@@ -98,8 +100,8 @@ def test_a_plan_names_every_reason_and_the_slowest_hosts_first() -> None:
     assert counts(plan) == {"fetch_if_robots_allows": 90, "robots_denied": 1, "blocked_address": 1,
                             "blocked_egress": 1}
     assert len(plan.hosts) == 20 and plan.hosts[0].host == "slow.test"
-    assert plan.hosts[0].requests == 62 and plan.lower_bound_s == 62 * policy.page_delay_s
-    assert plan.beyond_budget == 12 and all(len(reason.examples) <= 3 for reason in plan.reasons)
+    assert plan.hosts[0].requests == 63 and plan.lower_bound_s == 63 * policy.page_delay_s
+    assert plan.beyond_budget == 13 and all(len(reason.examples) <= 3 for reason in plan.reasons)
     silent = Planner("page", FetchPolicy(), Network(), {}, NOW)
     silent.add(fetch_row(seed_entry("http://a.test/"), 1, rules))
     assert counts(silent.plan("crawl", "")) == {"blocked_no_contact": 1}

@@ -47,10 +47,10 @@ def test_delay_is_the_longest_of_ours_and_theirs(pace, crawl_delay, latency, bac
 
 def test_a_minimal_delay_counts_for_allowed_hosts_only():
     network = Network(min_delay_s=0.01)
-    assert pace_of("page", POLICY, network, True) == Pace(0.01, 0.0, 0.04)
-    assert pace_of("page", POLICY, network, False) == Pace(2.0, 5.0, 30.0)
-    assert pace_of("image", POLICY, network, False) == Pace(0.2, 0.0, 30.0)
-    assert pace_of("page", POLICY, Network(), True) == Pace(2.0, 5.0, 30.0)
+    assert pace_of("page", POLICY, network, True, "a.test") == Pace(0.01, 0.0, 0.04)
+    assert pace_of("page", POLICY, network, False, "a.test") == Pace(2.0, 5.0, 30.0)
+    assert pace_of("image", POLICY, network, False, "a.test") == Pace(0.2, 0.0, 30.0)
+    assert pace_of("page", POLICY, Network(), True, "a.test") == Pace(2.0, 5.0, 30.0)
 
 
 def test_crawl_delay_and_retry_after_always_win():

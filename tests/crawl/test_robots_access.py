@@ -68,7 +68,9 @@ def test_r4_without_an_old_copy_thirty_days_of_silence_end_the_ban():
 def test_r5_a_copy_serves_between_an_hour_and_a_day(cache, until):
     host = host_of(SITE, fetched(headers=[("Cache-Control", cache)]), NOW, POLICY)
     assert host.expires_at == until
-    assert is_fresh(host, NOW) and not is_fresh(host, until)
+    old_style = dataclasses.replace(host, ai_cause="http_404")
+    assert is_fresh(old_style, NOW, POLICY) and not is_fresh(old_style, until, POLICY)
+    assert not is_fresh(host, NOW, POLICY), "its ai.txt was never asked for"
 
 
 def test_r5_an_unreachable_file_is_asked_for_again_within_the_hour():

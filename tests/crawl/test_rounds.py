@@ -14,7 +14,7 @@ import pytest
 from crawl import tables
 from crawl.errors import UsageError
 from crawl.frontier import FrontierRules
-from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Page
+from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
 from tests.crawl.loopback import Web, quick, serving
@@ -74,7 +74,8 @@ def test_rounds_end_and_everything_asked_is_answered(web: Web, tmp_path: pathlib
     manifest = crawl_pages(out, file, CONFIG, web.network(), run)
     known = {entry.url: entry for entry in rows(manifest, "crawldb", CrawlEntry)}
     assert {url.removeprefix("http://a.test"): entry.status for url, entry in known.items()} == {
-        "/": "ok", "/one": "ok", "/two": "ok", "/gone": "http_404", "/moved": "ok", "/target": "reached_by_redirect",
+        "/": "ok", "/one": "ok", "/two": "optout_meta", "/gone": "http_404", "/moved": "ok",
+        "/target": "reached_by_redirect",
         "/deep": "ok", "/no": "nofollow", "/cal/2031/01": "ok", "/cal/2031/02": "ok", "/cal/2031/03": "due",
          "http://b.test/": "http_503", "http://b.test/x": "ok", "http://c.test/": "out_of_scope"}
     assert "/cal/2031/03" not in web.asked("a.test") and web.asked("c.test") == []
@@ -90,8 +91,8 @@ def test_rounds_end_and_everything_asked_is_answered(web: Web, tmp_path: pathlib
     candidates = rows(manifest, "candidates", Candidate)
     assert sorted(row.image_url for row in candidates) == [
         "http://a.test/cat.jpg", "http://a.test/dog.jpg", "http://a.test/t.jpg"]
-    refused = {page.url for page in rows(manifest, "pages", Page) if page.outcome == "optout_meta"}
-    assert refused == {"http://a.test/two"}
+    (refused,) = (log for log in rows(manifest, "fetch_log", FetchLog) if log.outcome == "optout_meta")
+    assert (refused.url, refused.part, refused.links) == ("http://a.test/two", "", ("http://a.test/one",))
     assert any("http://b.test/ was not fetched: http_503" in note for note in manifest.notes)
 
     before = len(web.log)

@@ -89,8 +89,8 @@ def test_policy_decides_on_unknown_permission(table: str, tmp_path: pathlib.Path
     out = str(tmp_path)
     words = ["candidates", "--table", table, "--format", "cc12m", "--out", out, "--json"]
     assert imagebert.main(words) == 0
-    assert imagebert.main(["judge", "--out", out, "--set", 'dominance.permissions=["allow"]']) == 0
-    assert dict(current_manifest(out, "judge").funnel[0].outcomes) == {"not_fetched_not_permitted": 5}
+    assert imagebert.main(["judge", "--out", out, "--set", "permission.unknown=deny"]) == 0
+    assert dict(current_manifest(out, "judge").funnel[0].outcomes) == {"not_fetched_not_permitted_unknown": 5}
 
 
 def test_the_command_takes_several_tables_and_knows_a_suffix(tmp_path: pathlib.Path,

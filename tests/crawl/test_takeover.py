@@ -162,5 +162,5 @@ def test_every_host_waits_its_delay_after_a_start_and_the_crawl_delay_it_asked_f
     list(fetch_shard(second, f"{out}/s/2", out, quick(), network, 2, "page",
                      known_hosts=[f"{out}/s/1/{part.hosts.name}" for part in parts]))
     times = [at for at, host, _ in sorted(web.log) if host == "slow.test"]
-    # From robots.txt on: its tdmrep.json too, and over the border of two rounds.
-    assert [round(after - before, 1) >= 0.5 for before, after in zip(times, times[1:], strict=False)] == [True] * 4
+    # From robots.txt on: its other files too, and over the border of two rounds.
+    assert len(times) > 4 and min(after - before for before, after in zip(times, times[1:], strict=False)) > 0.45

@@ -1,10 +1,9 @@
 """One candidate for each reason for which nothing is fetched."""
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
+from crawl.permission import PermissionRules
 from filter.judging import JudgeConfig, judge_candidate, settle_page
 from tests.filter.tiny_web import GERMAN, candidate, texts
 
@@ -37,8 +36,11 @@ def test_judge_candidate(changes, outcome):
 
 
 def test_strict_policy_asks_for_permission():
-    config = JudgeConfig(dominance=dataclasses.replace(JudgeConfig().dominance, permissions=("allow",)))
-    assert judge_candidate(candidate(IMAGE, permission="unknown"), config).outcome == "not_fetched_not_permitted"
+    config = JudgeConfig(permission=PermissionRules(unknown="deny"))
+    unknown = candidate(IMAGE, permission="unknown", signals=())
+    assert judge_candidate(unknown, config).outcome == "not_fetched_not_permitted_unknown"
+    assert judge_candidate(unknown, JudgeConfig()).outcome == "fetch"
+    assert judge_candidate(candidate(IMAGE), config).outcome == "fetch"
 
 
 def test_every_text_is_kept_with_its_reason():
