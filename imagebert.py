@@ -291,6 +291,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
             "shards": {"folder": manifest.directory, "samples": manifest.rows("samples"),
                        "files": len(manifest.tables["shards"])},
             "report": storage.join(manifest.directory, "report.html"), "notes": notes,
+            "image_requests": manifest.extra["image_requests"],
             "funnel": [dataclasses.asdict(line) | {"outcomes": dict(line.outcomes)} for line in manifest.funnel]},
             indent=1))
         return 0

@@ -61,8 +61,10 @@ def main() -> None:
             server.wait(30)
     for line in answer["funnel"]:
         print(f"{line['stage']:>9} {line['unit']:<14} {line['rows_in']:>7}  {line['outcomes']}")
+    print("image requests", answer["image_requests"])
     print(write_result("sites", "python -m benchmarks.sites --shared ../shared", {
         "seconds": round(seconds, 1), "peak_mib": peak_mib_of_children(), "funnel": answer["funnel"],
+        "image_requests": answer["image_requests"],
         "shards": answer["shards"] | {"folder": pathlib.Path(answer["shards"]["folder"]).name},
         "notes": answer["notes"]}))
 

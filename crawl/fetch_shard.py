@@ -186,7 +186,7 @@ def image_of(log: ImageLog) -> Image:
     return Image(url_key=log.url_key, url=log.url, outcome=log.outcome, http_status=log.http_status,
                  final_url=log.final_url, fetched_at=log.fetched_at, signals=log.signals, permission=log.permission,
                  format=log.format, width=log.width, height=log.height, num_bytes=log.body_bytes, sha256=log.sha256,
-                 part=log.part, offset=log.offset, length=log.length)
+                 part=log.part, offset=log.offset, length=log.length, content_type=log.content_type)
 
 
 def _log_type(kind: str) -> type[FetchLog]:

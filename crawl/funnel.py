@@ -52,6 +52,25 @@ def _print_notes(console: rich.console.Console, notes: Iterable[str]) -> None:
         console.print(f"! {note}", markup=False, highlight=False)
 
 
+def image_requests(lines: Iterable[Funnel]) -> dict[str, float]:
+    """Returns what judging before the download saved, {} where the funnel lacks a line for it.
+
+    `image_urls` that the candidates name, `asked` for, `saved` requests, `kept` pairs, `saved_per_kept_pair`.
+
+    >>> image_requests([Funnel("judge", "image URL", 9, (("fetch", 3), ("not_fetched", 6))),
+    ...                 Funnel("filter", "pair", 4, (("kept", 2), ("low_score", 2)))])
+    {'image_urls': 9, 'asked': 3, 'saved': 6, 'kept': 2, 'saved_per_kept_pair': 3.0}
+    """
+    found = {(line.stage, line.unit): line for line in lines}
+    judged, pairs = found.get(("judge", "image URL")), found.get(("filter", "pair"))
+    if judged is None or pairs is None:
+        return {}
+    asked, kept = dict(judged.outcomes).get("fetch", 0), dict(pairs.outcomes).get("kept", 0)
+    saved = judged.rows_in - asked
+    return {"image_urls": judged.rows_in, "asked": asked, "saved": saved, "kept": kept,
+            "saved_per_kept_pair": round(saved / kept, 2) if kept else 0.0}
+
+
 def outcomes_text(line: Funnel) -> str:
     """Returns the commonest outcomes as one text, the rest as a sum.
 

@@ -25,7 +25,7 @@ from crawl.records import Image, ImageFetch
 from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
 from crawl.tables import FileEntry
 
-FORMAT = 3                         # 3: ai.txt and licences are signals, headers of a refused answer
+FORMAT = 4                         # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 

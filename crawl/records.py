@@ -225,3 +225,4 @@ class Image:
     part: str                      # address of the original bytes, relative to the output root
     offset: int
     length: int
+    content_type: str = ""         # the header, cut at 256 characters; crawl.sniff.is_served_otherwise compares

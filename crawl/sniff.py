@@ -27,6 +27,22 @@ class Sniffed:
     reason: str                    # "" when taken; empty_body, not_an_image, unsupported_format, ... otherwise
 
 
+def is_served_otherwise(content_type: str, found: str) -> bool:
+    """Returns whether a server names another image format than the bytes have.
+
+    What names no format (no header, application/octet-stream) says nothing of it; text/html does.
+
+    >>> is_served_otherwise("image/jpeg; q=1", "webp"), is_served_otherwise("image/pjpeg", "jpg")
+    (True, False)
+    >>> is_served_otherwise("binary/octet-stream", "png"), is_served_otherwise("text/html", "png")
+    (False, True)
+    """
+    named = content_type.partition(";")[0].strip().lower()
+    if not found or named in ("", "image/*") or named.endswith("octet-stream"):
+        return False
+    return named not in _MEDIA_TYPES[found]
+
+
 def sniff(data: bytes, max_pixels: int = 64_000_000) -> Sniffed:
     """Returns format and size of an image, or the reason it is not taken.
 
@@ -113,6 +129,9 @@ def _bmp_size(data: bytes) -> tuple[int, int]:
     return width, abs(height)                        # negative: rows from the top
 
 
+_MEDIA_TYPES = {"jpg": ("image/jpeg", "image/jpg", "image/pjpeg", "image/jfif"), "png": ("image/png", "image/x-png"),
+                "gif": ("image/gif",), "webp": ("image/webp",),
+                "bmp": ("image/bmp", "image/x-bmp", "image/x-ms-bmp", "image/x-windows-bmp")}
 _FORMATS = (
     ("jpg", lambda data: data.startswith(b"\xff\xd8\xff"), _jpeg_size),
     ("png", lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), _png_size),

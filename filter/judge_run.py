@@ -11,36 +11,44 @@ from crawl.permission import never_fetched
 from crawl.records import Candidate, ImageFetch
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from filter.judging import JudgeConfig
-from filter.records import Judged
+from filter.records import Judged, JudgedImage
 
-FORMAT = 4                         # 2: extras and expected hashes; 4: permission by stored signals
+FORMAT = 5                         # 2: extras and expected hashes; 4: permission by stored signals; 5: judged_images
 Run = Callable[[str, Callable[[Any], None]], None]
+_TABLES = ("judged", "judged_images", "fetch")
 _DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
          "stop_words.txt")
 
 
 def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
-    """Returns the manifest of the tables `judged` (a row a candidate) and `fetch` (the image URLs asked for)."""
+    """Returns the manifest of three tables: a row a candidate, a row an image URL, a row an image URL asked for.
+
+    They are `judged`, `judged_images` and `fetch`.
+    """
     crawl = current_manifest(out, "crawl")
     stage = Stage.open(out, "judge", FORMAT, config, {"crawl": crawl.digest} | _data_digests(config))
     finished = stage.finished()
     if finished is not None:
         return finished
     from crawl.transforms import ReadTable, WriteTable, entries_of
-    from filter.transforms import ChooseImages, JudgeCandidates
+    from filter.transforms import ChooseImages, JudgeCandidates, SettleImages
 
     def build(root: Any) -> None:
         judged = (root | "Candidates" >> ReadTable(crawl.paths("candidates"), Candidate)
                   | "Judge candidates" >> JudgeCandidates(config))
         judged | "Write judged" >> WriteTable(stage.directory, "judged", Judged, "occurrence", config.buckets)
+        (judged | "Settle images" >> SettleImages()
+         | "Write judged images" >> WriteTable(stage.directory, "judged_images", JudgedImage, "image_key",
+                                               config.buckets))
         (judged | "Choose images" >> ChooseImages()
          | "Write fetch" >> WriteTable(stage.directory, "fetch", ImageFetch, "url_key", config.buckets))
 
     run("judge", build)
-    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in ("judged", "fetch")}
+    tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _TABLES}
     refused = never_fetched(pair for table in ("fetch_log", "pages") for entry in crawl.tables.get(table, ())
                             for pair in entry.outcomes)
-    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"])],
+    return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"]),
+                                 funnel_of("judge", "image URL", tables["judged_images"])],
                         notes=[refused] if refused else [])
 
 

@@ -55,6 +55,14 @@ class Judged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class JudgedImage:
+    """One distinct image URL of the candidates."""
+
+    image_key: str
+    outcome: str                   # fetch, or not_fetched: no occurrence of it was worth the download
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
     """What one decoded image is: a row a distinct sha256."""
 

@@ -27,7 +27,7 @@ from filter.filter_config import FilterConfig
 from filter.image_work import image_sandbox, measured_images
 from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
 from filter.reading import read_images
-from filter.records import Best, ImageFacts, ImageOutcome, Judged
+from filter.records import Best, ImageFacts, ImageOutcome, Judged, JudgedImage
 from filter.scoring import scorer
 
 _CHUNK = 500                       # images of one part in one element: a few MiB of rows, some seconds of decoding
@@ -58,6 +58,15 @@ class ChooseImages(beam.PTransform):
                 | "URL" >> beam.Map(lambda row: (row.image_key, row.image_url))
                 | "One a key" >> beam.CombinePerKey(min)
                 | "Ask" >> beam.MapTuple(ImageFetch))
+
+
+class SettleImages(beam.PTransform):
+    """Judged -> JudgedImage, one a distinct image URL."""
+
+    def expand(self, judged: Any) -> Any:
+        return (judged | "Asked" >> beam.Map(lambda row: (row.image_key, row.outcome == FETCH))
+                | "Ever" >> beam.CombinePerKey(any)
+                | "Verdict" >> beam.MapTuple(lambda key, asked: JudgedImage(key, FETCH if asked else "not_fetched")))
 
 
 @dataclasses.dataclass

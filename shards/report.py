@@ -13,6 +13,8 @@ from typing import Any
 from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
+from crawl.funnel import image_requests
+from crawl.sniff import is_served_otherwise
 from crawl.stages import Manifest, current, current_manifest
 from shards.census import HashSample, Sites, Tally, rows
 from shards.page import PASSED, page
@@ -81,6 +83,7 @@ def render(out: str) -> str:
     unfetched = _candidates(manifests, sites)
     kept, histograms, first, last = _kept(manifests, sites, permissions)
     ranked = sites.ranked()
+    failed, otherwise = _images(manifests)
     return page(
         manifests=manifests, notes=notes, funnel=funnel,
         configs={name: json.dumps(manifest.config, sort_keys=True, indent=2)
@@ -89,7 +92,8 @@ def render(out: str) -> str:
         extra=manifests["shards"].extra, versions=manifests["shards"].extra.get("versions", {}),
         splits=_splits(manifests["shards"]), figures=_figures(manifests),
         permissions=permissions, kept=kept, histograms=histograms, fetched=(first, last),
-        rejected=_rejected_pairs(manifests), unfetched=unfetched, failed=_failed_images(manifests),
+        rejected=_rejected_pairs(manifests), unfetched=unfetched, failed=failed, served_otherwise=otherwise,
+        requests=image_requests(funnel),
         sites=ranked[:MAX_SITES_SHOWN], more_sites=max(len(ranked) - MAX_SITES_SHOWN, 0), per_reason=PER_REASON)
 
 
@@ -154,13 +158,18 @@ def _rejected_pairs(manifests: dict[str, Manifest]) -> list[Gallery]:
     return galleries
 
 
-def _failed_images(manifests: dict[str, Manifest]) -> list[Gallery]:
+def _images(manifests: dict[str, Manifest]) -> tuple[list[Gallery], int]:
+    """Returns samples of the images that never came, by reason, and how many came as another type than was said."""
+    otherwise = 0
     samples: dict[str, HashSample[dict[str, Any]]] = {}
-    columns = ("url_key", "url", "outcome", "http_status", "final_url", "format", "width", "height", "num_bytes")
+    columns = ("url_key", "url", "outcome", "http_status", "final_url", "format", "width", "height", "num_bytes",
+               "content_type")
     for row in _rows(manifests, "images", "images", columns):
         if row["outcome"] not in PASSED:
             samples.setdefault(row["outcome"], HashSample(PER_TEXT_REASON)).offer(row["url_key"], row)
-    return _galleries(samples)
+        else:
+            otherwise += is_served_otherwise(row.get("content_type", ""), row["format"])
+    return _galleries(samples), otherwise
 
 
 def _galleries(samples: dict[str, HashSample[dict[str, Any]]]) -> list[Gallery]:

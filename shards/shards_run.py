@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from crawl import stages, storage
+from crawl.funnel import image_requests
 from crawl.stages import Funnel, Manifest, Stage
 from crawl.suppress import Suppression, suppression
 from crawl.tables import read_table
@@ -24,7 +25,7 @@ from shards.sample import sample_json
 from shards.vocabulary import VOCAB
 from shards.writer import WrittenShard, read_written, tar_bytes
 
-FORMAT = 3
+FORMAT = 4                         # 3: extras and drift; 4: image_requests
 PLAN = "plan.json"
 
 
@@ -55,9 +56,10 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
     cut = sum(one.captions_cut for one in written)
     known = upstream["regions"].extra
     tables = [entry for one in written for entry in one.files if entry.name == one.shard.table]
+    before = upstream_funnel(out, upstream["regions"])
     return stage.commit(
         {"shards": files, "samples": tables},
-        [*upstream_funnel(out, upstream["regions"]), _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
+        [*before, _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
         notes=[note for name in (source, "codebook", "regions") for note in upstream[name].notes]
         + ([f"{cut} captions are longer than 41 word pieces and are cut when they are read"] if cut else []),
         extra={"shards": [dataclasses.asdict(one.shard) for one in written],
@@ -65,6 +67,7 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
                                                  "extractor", "extractor_digest")},
                "codebook": CODEBOOK, "codebook_digest": upstream["codebook"].extra["digest"], "vocab": VOCAB,
                "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut,
+               "image_requests": image_requests(before),
                **({"reencoded": upstream[source].config} if source == REENCODED_STAGE else {})})
 
 

@@ -14,6 +14,7 @@ from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
 from crawl.known_images import may_carry, only_answer
 from crawl.records import Image, ImageFetch
+from crawl.sniff import is_served_otherwise
 from crawl.stages import Manifest, Stage, current, read_manifest
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
@@ -33,6 +34,7 @@ def web() -> Iterator[Web]:
         for number in range(6):
             server.on(f"http://h{number % 3}.test/{number}.png", body=picture(number),
                       headers={"Content-Type": "image/png"})
+        server.on("http://h0.test/0.png", body=picture(0), headers={"Content-Type": "image/jpeg"})
         server.on("http://h0.test/gone.png", status=404)
         server.on("http://h1.test/busy.png", status=503)
         server.on("http://h2.test/text.png", body=b"not a picture", headers={"Content-Type": "image/png"})
@@ -80,6 +82,7 @@ def test_every_url_is_answered_and_a_changed_judge_downloads_only_what_is_new(we
         row = found[FIRST[number]]
         assert storage.read_range(storage.join(out, row.part), row.offset, row.length) == picture(number)
         assert (row.format, row.width, row.height) == ("png", 64, 48)
+        assert is_served_otherwise(row.content_type, row.format) == (number == 0)
     assert found["http://h2.test/no.png"].part == ""
     assert first.funnel[0].adds_up() and first.funnel[0].rows_in == len(FIRST)
 

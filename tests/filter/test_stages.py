@@ -6,6 +6,8 @@ from collections import Counter
 
 import pytest
 
+from crawl.funnel import image_requests
+from crawl.records import ImageFetch
 from filter.aggregate import AggregateRules
 from filter.features_run import FeaturesConfig, features
 from filter.filter_config import FilterConfig
@@ -77,6 +79,17 @@ def test_judge_gives_every_candidate_one_outcome(built):
         "not_fetched_boilerplate_url": 1, "not_fetched_not_in_main": 1, "not_fetched_page_language": 1,
         "not_fetched_not_permitted": 1}
     assert built[0].funnel[0].rows_in == len(judged)
+
+
+def test_judge_says_which_image_urls_it_spares(built):
+    urls = {row.image_url for row in rows_of(built[0], "judged", Judged)}
+    asked = {row.image_url for row in rows_of(built[0], "judged", Judged) if row.outcome == "fetch"}
+    line = built[0].funnel[1]
+    assert (line.unit, line.rows_in) == ("image URL", len(urls)) and line.adds_up()
+    assert dict(line.outcomes) == {"fetch": len(asked), "not_fetched": len(urls) - len(asked)}
+    assert len(asked) == len(rows_of(built[0], "fetch", ImageFetch)) < len(urls)
+    assert image_requests([*built[0].funnel, *built[2].funnel]) == {
+        "image_urls": len(urls), "asked": len(asked), "saved": 4, "kept": 2, "saved_per_kept_pair": 2.0}
 
 
 def test_features_has_a_row_for_each_distinct_image(built):

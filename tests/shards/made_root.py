@@ -181,7 +181,8 @@ def made_root(out: str, number: int = 30, notes: tuple[str, ...] = ()) -> list[M
     crawl = _commit(out, "crawl", {"seeds": "00" * 32}, {"pages": (Page, [_page(place) for place in range(number)])},
                     "page")
     judge = _commit(out, "judge", {"crawl": crawl.digest},
-                    {"judged": (Judged, [_judged(place) for place in range(3 * number)])}, "candidate row")
+                    {"judged": (Judged, [_judged(place) for place in range(3 * number)])}, "candidate row",
+                    Funnel("judge", "image URL", 3 * number, (("fetch", number), ("not_fetched", 2 * number))))
     images = _commit(out, "images", {"judge": judge.digest},
                      {"images": (Image, [_image(place) for place in range(number)])}, "image URL")
     pairs = [_kept_pair(made) for made in samples] + [rejected_pair(place) for place in range(2 * number)]
@@ -195,11 +196,11 @@ def made_root(out: str, number: int = 30, notes: tuple[str, ...] = ()) -> list[M
     return samples
 
 
-def _commit(out: str, name: str, inputs: dict[str, str], tables: dict[str, Any], unit: str) -> Manifest:
+def _commit(out: str, name: str, inputs: dict[str, str], tables: dict[str, Any], unit: str, *more: Funnel) -> Manifest:
     stage = Stage.open(out, name, 1, Config(), inputs)
     written = {table: [write_table(stage.directory, f"{table}-00000-of-00001.parquet", kind, listed)]
                for table, (kind, listed) in tables.items()}
-    return stage.commit(written, [funnel_of(name, unit, next(iter(written.values())))])
+    return stage.commit(written, [funnel_of(name, unit, next(iter(written.values()))), *more])
 
 
 def _page(number: int) -> Page:
@@ -227,7 +228,7 @@ def _image(number: int) -> Image:
     return Image(url_key=f"{number:032x}", url=f"https://img.site{number % 7}.example/{number}.jpg", outcome=outcome,
                  http_status=200 if number % 5 else 404, final_url="", fetched_at=TIME, signals=(),
                  permission="unknown", format="jpg", width=400, height=320, num_bytes=1000, sha256="",
-                 part="", offset=0, length=0)
+                 part="", offset=0, length=0, content_type="image/webp" if number % 10 == 1 else "image/jpeg")
 
 
 def _kept_pair(made: Made) -> Pair:

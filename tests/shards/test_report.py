@@ -105,6 +105,12 @@ def test_contact_sheets_hold_as_many_as_they_say(page: str) -> None:
     assert unfetched.count(".jpg &lt;i&gt;") == unfetched.count(": file_name</span>") == 6
 
 
+def test_it_says_what_judging_first_saved_and_what_servers_mislabel(page: str) -> None:
+    text = " ".join(read(page).text.split())
+    assert "name 240 image URLs" in text and "saved 160 requests: 2.00 for each kept pair" in text
+    assert "8 images that came are of another format" in text
+
+
 def test_notes_stand_once_and_before_the_funnel(page: str) -> None:
     assert page.count("3 pages were cut at 2 MB") == 1
     assert page.index("3 pages were cut at 2 MB") < page.index('id="funnel"')
