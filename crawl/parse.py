@@ -11,6 +11,7 @@ from crawl import consent, urls
 from crawl.candidates import find_candidates
 from crawl.html import PageLink, ParseFailure, ParseLimits, parse
 from crawl.records import DENY, Candidate, FetchLog, Link, Page
+from crawl.visit_ids import without_visit_id
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,9 +52,13 @@ def read_page(log: FetchLog, body: bytes, tokens: frozenset[str],
 
 
 def links_of_page(log: FetchLog, links: Iterable[PageLink]) -> tuple[Link, ...]:
-    """Returns the rows that the links of a page are."""
-    return tuple(Link(src_key=log.url_key, dst_key=urls.url_key(link.url), dst_url=link.url, depth=log.depth + 1,
-                      nofollow=link.nofollow) for link in links)
+    """Returns the rows that the links of a page are: one a target, without the identifiers of a visit."""
+    targets: dict[str, bool] = {}
+    for link in links:
+        url = without_visit_id(link.url)
+        targets[url] = link.nofollow and targets.get(url, True)
+    return tuple(Link(src_key=log.url_key, dst_key=urls.url_key(url), dst_url=url, depth=log.depth + 1,
+                      nofollow=nofollow) for url, nofollow in targets.items())
 
 
 def links_of_refused(log: FetchLog) -> tuple[Link, ...]:

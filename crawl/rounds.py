@@ -31,8 +31,9 @@ from crawl.stages import Funnel, Manifest, Stage
 from crawl.tables import FileEntry, from_row, read_table
 
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
-# 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals
-FORMAT = 6
+# 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
+# 7: links without identifiers of a visit
+FORMAT = 7
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from crawl import urls
 from crawl.decode import decode
 from crawl.records import FetchLog, Link
+from crawl.visit_ids import without_visit_id
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_RATIO = 500                   # sitemaps repeat themselves
@@ -64,6 +65,7 @@ def links_of(log: FetchLog, body: bytes, rules: SitemapRules) -> Iterator[Link]:
     seen: set[str] = set()
     for text in found:
         url = urls.normalize(text, base)
+        url = url and without_visit_id(url)
         if url is None or url in seen or urls.site(url) != urls.site(base):
             continue
         if is_index and log.depth > rules.max_index_depth:
