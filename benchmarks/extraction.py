@@ -27,7 +27,7 @@ from benchmarks.peers import default_folder, peer
 from crawl.html import ParseLimits
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import Found
-from crawl.records import FetchLog
+from crawl.records import Candidate, FetchLog
 from crawl.sitemaps import SitemapRules
 
 RUNS = 3
@@ -82,6 +82,13 @@ def ours(bodies: list[bytes]) -> dict[str, Any]:
     return {"cpu_s": _cpu() - began, "images": sum(len(one.candidates) for one in pages),
             "links": sum(len(one.links) for one in pages),
             "not_parsed": sum(one.page.outcome != "parsed" for one in pages)}
+
+
+def candidates_of(bodies: list[bytes]) -> list[Candidate]:
+    """Returns the candidate rows of some pages."""
+    with page_sandbox(_SETTINGS) as box:
+        found = parsed_pages(box, ((_log(number), body) for number, body in enumerate(bodies)))
+        return [row for one in found if isinstance(one, Found) for row in one.candidates]
 
 
 def lexbor(bodies: list[bytes]) -> dict[str, Any]:

@@ -15,15 +15,15 @@ from filter.noise import (
     BOILERPLATE,
     CONTACT_WORDS,
     CREDIT,
-    CUT_SPANS,
     EMAIL,
     FILE_NAME,
     MENU_WORDS,
     PHONE,
     SPAM,
-    SPAM_PHRASE,
     URL,
     WHOLE_FILE_NAME,
+    cut_spans,
+    speaks_spam,
 )
 from filter.vocabulary import unknown_share
 
@@ -44,11 +44,13 @@ class CaptionRules:
 
 
 # The sources in which a text of several sentences is usual: one sentence is taken from them whatever their length.
-_RUNNING_TEXT = ("surrounding", "og_description", "table")
+RUNNING_TEXT = ("surrounding", "og_description", "table")
 _BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Messrs|Ms|Dr|St|Prof|Fig|No|vol|ed|pp?|e\.g|i\.e|cf|approx|ca|vs|Jr|Sr)"
                            r"\.$")
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+_LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
+_DIGIT = re.compile(r"\d")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _HASHTAG_TAIL = re.compile(r"(?:\s*#\w+)+\s*$")
 _MENTION = re.compile(r"(?<!\w)@\w{2,}")
@@ -66,6 +68,8 @@ _LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|T
 # A program cut it in mid-sentence.
 _CUT_OFF = re.compile(r"\w\s*(?:\.{3,}|…)\s*(?:read more|more)?[\s\])]*$", re.IGNORECASE)
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "\u00a0": " ", "\u00ad": None})
+_DOT_INSIDE = re.compile(r"\.\S|://")    # every address and file name has one
+_SUFFIX_MARK = re.compile(r"[|»•\-–—:]")
 _EDGES = " \t-–—:|,;•*_/\\<>=~^+«»"
 
 
@@ -78,27 +82,42 @@ def clean_caption(text: str) -> str:
     'Two dogs on a beach.'
     """
     text = unicodedata.normalize("NFC", html.unescape(html.unescape(text))).translate(_QUOTES)
-    text = "".join(" " if _is_noise(character) else character for character in _TAG.sub(" ", text))
-    text = URL.sub(" ", EMAIL.sub(" ", text))
-    bracketed = _BRACKETED.match(text)
+    text = (_TAG.sub(" ", text) if "<" in text else text).translate(_NOISE)
+    # Here and below a mark that the pattern needs is looked for first: most captions have none of them.
+    text = _without_addresses(text)
+    bracketed = _BRACKETED.match(text) if "[" in text else None
     if bracketed:
         text = bracketed[1]
-    text = _LABEL.sub("", text.strip())
-    for span in CUT_SPANS:
-        text = span.sub(" ", text)
-    text = FILE_NAME.sub(" ", _MENTION.sub(" ", _HASHTAG_TAIL.sub("", text))).replace("#", " ")
-    text = _SITE_SUFFIX.sub("", _BRACKET_NOTE.sub(" ", text))
+    text = cut_spans(_LABEL.sub("", text.strip()))
+    text = _HASHTAG_TAIL.sub("", text) if "#" in text else text
+    text = _MENTION.sub(" ", text) if "@" in text else text
+    text = (FILE_NAME.sub(" ", text) if _DOT_INSIDE.search(text) else text).replace("#", " ")
+    text = _BRACKET_NOTE.sub(" ", text) if "[" in text else text
+    text = _SITE_SUFFIX.sub("", text) if _SUFFIX_MARK.search(text) else text
     text = _EMPTY_BRACKETS.sub(" ", _REPEATED_MARK.sub(r"\1", text))
     text = _SPACE_BEFORE_MARK.sub(r"\1", " ".join(text.split())).strip(_EDGES)
     return _unshout(_unquote(text.lstrip("!?. ")))
 
 
-def _is_noise(character: str) -> bool:
-    """Emoji, dingbats, controls and characters without a width; degree and section signs stay."""
-    if character < "\x7f":
-        return character < " "
-    category = unicodedata.category(character)
-    return category in ("So", "Cs", "Co", "Cn", "Cc", "Cf", "Sk") and character not in "°©®™"
+def _without_addresses(text: str) -> str:
+    text = EMAIL.sub(" ", text) if "@" in text else text
+    return URL.sub(" ", text) if _DOT_INSIDE.search(text) else text
+
+
+class _Noise(dict[int, str]):
+    """For `str.translate`: a space for emoji, dingbats, controls and what has no width; degree and section signs stay.
+
+    Each character is looked up once in a process.
+    """
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        noise = unicodedata.category(character) in ("So", "Cs", "Co", "Cn", "Cc", "Cf", "Sk")
+        self[code] = " " if noise and code > 0x7e and character not in "°©®™" or code < 0x20 else character
+        return self[code]
+
+
+_NOISE = _Noise()
 
 
 def _unquote(text: str) -> str:
@@ -108,8 +127,10 @@ def _unquote(text: str) -> str:
 
 
 def _unshout(text: str) -> str:
-    letters = [character for character in text if character.isalpha()]
-    upper = sum(character.isupper() for character in letters)
+    if text[1:].islower():                 # one capital at most: nearly every caption
+        return text
+    letters = list(filter(str.isalpha, text))
+    upper = sum(map(str.isupper, letters))
     if len(letters) < 5 or upper < 0.7 * len(letters):
         return text
     lowered = text.lower()
@@ -131,16 +152,16 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
     """Returns (caption, "") or (what was left, reason): cleaning, the choice of a sentence, the rules."""
     if WHOLE_FILE_NAME.match(raw.strip()):
         return "", "file_name"
-    if EMAIL.search(raw):
+    if "@" in raw and EMAIL.search(raw):
         return "", "personal_data"
-    if source not in _RUNNING_TEXT and _CUT_OFF.search(raw):
+    if source not in RUNNING_TEXT and ("..." in raw or "…" in raw) and _CUT_OFF.search(raw):
         return clean_caption(raw), "cut_off"
-    if SPAM_PHRASE.search(raw):
+    if speaks_spam(raw):
         return "", "spam_words"
     text = clean_caption(raw)
     if not text:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"
-    if source in _RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
+    if source in RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
         blocks = [clean_caption(block) for block in raw.split("\n")]      # a line is a block of the page
         choice = [piece for block in blocks if block for piece in _whole_sentences(block)
                   if reject_caption(piece, rules) is None]
@@ -173,9 +194,9 @@ def normalise_caption(text: str) -> str:
     >>> normalise_caption("A Café, at  NIGHT!")
     'a cafe at night'
     """
-    plain = "".join(character for character in unicodedata.normalize("NFKD", text)
-                    if not unicodedata.combining(character))
-    return " ".join(re.findall(r"[^\W_]+", plain.casefold()))
+    plain = text if text.isascii() else "".join(
+        character for character in unicodedata.normalize("NFKD", text) if not unicodedata.combining(character))
+    return " ".join(_LETTERS_AND_DIGITS.findall(plain.casefold()))
 
 
 def reject_caption(caption: str, rules: CaptionRules) -> str | None:
@@ -184,26 +205,28 @@ def reject_caption(caption: str, rules: CaptionRules) -> str | None:
         return "empty"
     if WHOLE_FILE_NAME.match(caption):
         return "file_name"
-    if EMAIL.search(caption) or (PHONE.search(caption) and _speaks_of_contact(caption)):
+    if "@" in caption and EMAIL.search(caption):
         return "personal_data"
-    words = [word.lower() for word in words_of(caption)]
+    if _DIGIT.search(caption) and PHONE.search(caption) and _speaks_of_contact(caption):
+        return "personal_data"
+    words = list(map(str.lower, words_of(caption)))
     if normalise_caption(caption) in BOILERPLATE:
         return "boilerplate"
-    solid = [character for character in caption if not character.isspace()]
-    if sum(not character.isalnum() for character in solid) > rules.max_symbol_share * len(solid):
+    solid = "".join(caption.split())
+    alnum = list(filter(str.isalnum, solid))
+    if len(solid) - len(alnum) > rules.max_symbol_share * len(solid):
         return "mostly_symbols"
     if len(words) < rules.min_words:
         return "too_few_words"
     if CREDIT.match(caption):
         return "credit"
-    if sum(word in MENU_WORDS for word in words) > rules.max_menu_share * len(words) or _is_list(caption):
+    if sum(map(MENU_WORDS.__contains__, words)) > rules.max_menu_share * len(words) or _is_list(caption):
         return "menu_text"
-    if sum(word in SPAM for word in words) > rules.max_spam_words:
+    if sum(map(SPAM.__contains__, words)) > rules.max_spam_words:
         return "spam_words"
-    alnum = [character for character in solid if character.isalnum()]
-    if sum(character.isdigit() for character in alnum) > rules.max_digit_share * len(alnum):
+    if sum(map(str.isdigit, alnum)) > rules.max_digit_share * len(alnum):
         return "too_many_digits"
-    if len(words) >= 4 and Counter(words).most_common(1)[0][1] >= max(3, rules.max_repeat_share * len(words)):
+    if len(words) >= 4 and max(Counter(words).values()) >= max(3, rules.max_repeat_share * len(words)):
         return "repeated_words"
     if len(words) > rules.max_words or len(caption) > rules.max_characters:
         return "too_many_words"

@@ -47,7 +47,7 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
     language = page_language(candidate.page_text, candidate.html_lang, config.lid_path)
     # A row of a caption table has no page: there is none to reject, nor one to say that a short caption is foreign.
     around = config.language if not candidate.page_url and language == UNDETERMINED else language
-    captions = tuple(_read(text.source, text.text, around, config)
+    captions = tuple(read_text(text.source, text.text, around, config)
                      for text in sorted(candidate.texts, key=lambda text: (source_rank(text.source), text.text)))
     reason = permission.reason(candidate.signals, candidate.permission, config.permission) or reject_occurrence(
         candidate, config.dominance)
@@ -65,7 +65,8 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
         extras=candidate.extras, expected=candidate.expected)
 
 
-def _read(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
+def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
+    """Returns one text of a page in language `page`, cleaned, with the first reason against it or ""."""
     text, reason = read_caption(source, raw, config.captions)
     if not reason:
         language = caption_language(text, config.lid_path)

@@ -36,6 +36,7 @@ _LETTERS: Mapping[str, tuple[str, ...]] = {
     "ř": ("cs",), "ě": ("cs",), "ů": ("cs",), "č": ("cs",), "š": ("cs",), "ž": ("cs",), "ő": ("hu",), "ű": ("hu",),
     "ă": ("ro", "vi"), "ș": ("ro",), "ț": ("ro",), "ş": ("tr", "ro"), "ţ": ("ro",), "ğ": ("tr",), "ı": ("tr",),
     "đ": ("vi",), "ơ": ("vi",), "ư": ("vi",), "ạ": ("vi",), "ế": ("vi",), "ộ": ("vi",)}
+_LETTERS_ONLY = re.compile(r"[^\W\d_]+")
 _MIN_EVIDENCE = 0.75               # about one word that only one language has
 _MIN_LEAD = 1.25                   # times the evidence of the second
 _PAGE_CHARACTERS = 4000
@@ -65,6 +66,8 @@ def page_language(text: str, html_lang: str, lid_path: str = "") -> str:
 
 
 def _by_words(text: str) -> str:
+    if text.isascii():
+        return _latin(text)                # with no letters there is no evidence either
     scripts = collections.Counter({name: len(pattern.findall(text)) for name, pattern in _SCRIPTS})
     total = sum(scripts.values())
     if not total:
@@ -91,10 +94,10 @@ def _cyrillic(text: str) -> str:
 def _latin(text: str) -> str:
     evidence: dict[str, float] = collections.defaultdict(float)
     lowered = text.lower()
-    for word in re.findall(r"[^\W\d_]+", lowered):
-        for code in _languages_of(word):
-            evidence[code] += (1 if len(word) > 1 else 0.4) / len(_languages_of(word))     # `e` and `o` are also labels
-    for letter, codes in _LETTERS.items():
+    for word in _LETTERS_ONLY.findall(lowered):
+        for code, weight in _evidence_of().get(word, ()):
+            evidence[code] += weight
+    for letter, codes in _LETTERS.items() if not lowered.isascii() else ():
         for code in codes if (number := lowered.count(letter)) else ():
             evidence[code] += number / len(codes)
     ranked = sorted(evidence.items(), key=lambda item: (-round(item[1], 6), item[0]))
@@ -127,8 +130,11 @@ def _words() -> dict[str, tuple[str, ...]]:
     return {word: tuple(codes) for word, codes in languages.items()}
 
 
-def _languages_of(word: str) -> tuple[str, ...]:
-    return _words().get(word, ())
+@functools.cache
+def _evidence_of() -> dict[str, tuple[tuple[str, float], ...]]:
+    """What a word says for each of its languages; `e` and `o` are also labels."""
+    return {word: tuple((code, (1 if len(word) > 1 else 0.4) / len(codes)) for code in codes)
+            for word, codes in _words().items()}
 
 
 @functools.cache

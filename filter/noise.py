@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from collections.abc import Iterable
 
 _SUFFIX = r"(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|ico|heic|pdf|php|html?)"
 URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+|\b[a-z0-9\-]+\.(?:com|org|net|io|co\.uk)(?:/[^\s<>\"']*)?\b",
@@ -28,38 +29,88 @@ CREDIT = re.compile(
     r"from (?:an? |the )?(?:[a-z]+ )?(?:photo(?:graph)?s?|reconstruction|painting|drawing|engraving|book|original|"
     r"collection|print|sketch)\b.{0,60}$)|"
     r"(?:[A-Z]\.\s?)+[A-Z][\w\-]+(?:, [A-Z.]+)?\.?$)")
-CUT_SPANS = tuple(re.compile(pattern, flags) for pattern, flags in (
-    (r"[(\[]\s*(?:photo\s+|image\s+|modification of work\s+)?(?:credits?|source|courtesy)\b[^()\[\]]{0,120}[)\]]",
+# Each with small letters of which it needs one: `in` costs a hundredth of a search that fails at every character.
+_CUT_SPANS = tuple((needed, re.compile(pattern, flags)) for needed, pattern, flags in (
+    (("credit", "source", "courtesy"),
+     r"[(\[]\s*(?:photo\s+|image\s+|modification of work\s+)?(?:credits?|source|courtesy)\b[^()\[\]]{0,120}[)\]]",
      _FLAGS),
     # A number in mid-text comes after the credit and before the caption: "Yerkes Observatory. FIG. 11.-MARS".
-    (r"^.{0,120}?\bfig(?:ure)?\.?\s*\d+\.?\s*[\-–—]+\s*", _FLAGS),
+    (("fig",),
+     r"^.{0,120}?\bfig(?:ure)?\.?\s*\d+\.?\s*[\-–—]+\s*", _FLAGS),
     # Whose picture it is.  A name is words that begin with a capital, so the sentence after it survives.
-    (rf"[(\[]?\b(?i:{_BY}\s+(?:by|courtesy(?:\s+of)?|credits?|source)|credits?\s*:|source\s*:|courtesy\s+of|"
+    (("by", "courtesy", "credit", "source", ":"),
+     rf"[(\[]?\b(?i:{_BY}\s+(?:by|courtesy(?:\s+of)?|credits?|source)|credits?\s*:|source\s*:|courtesy\s+of|"
      rf"via\s*:|photographer\s*:|photo\s*:|image\s*:|picture\s*:)\s*:?\s*[@©]?\s*{_NAME}"
      rf"(?:\s*/\s*{_NAME})*[)\]]?\.?", 0),
-    (r"[(\[]?(?:©|\(c\)|&copy;|\bcopyright\b)\s*(?:©|\(c\))?\s*(?:\d{4}(?:\s*[\-–]\s*\d{4})?)?"
+    (("©", "(c)", "copy"),
+     r"[(\[]?(?:©|\(c\)|&copy;|\bcopyright\b)\s*(?:©|\(c\))?\s*(?:\d{4}(?:\s*[\-–]\s*\d{4})?)?"
      r"[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
-    (r"\ball rights reserved\b\.?", _FLAGS),
+    (("reserved",),
+     r"\ball rights reserved\b\.?", _FLAGS),
     # What to do with it.
-    (r"[(\[]?\b(?:please\s+)?(?:click|tap)(?:\s+(?:on\s+)?(?:the\s+|this\s+)?(?:here|image|photo|picture|thumbnail|"
+    (("click", "tap"),
+     r"[(\[]?\b(?:please\s+)?(?:click|tap)(?:\s+(?:on\s+)?(?:the\s+|this\s+)?(?:here|image|photo|picture|thumbnail|"
      r"to|for|through))+[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
-    (r"[(\[]?\b(?:enlarge|view|see|open|show)\s+(?:this\s+|the\s+)?(?:larger?|full(?:[ \-]size)?|bigger|original|"
+    (("enlarge", "view", "see", "open", "show"),
+     r"[(\[]?\b(?:enlarge|view|see|open|show)\s+(?:this\s+|the\s+)?(?:larger?|full(?:[ \-]size)?|bigger|original|"
      r"high[ \-]res(?:olution)?|image|photo|picture)(?:\s+(?:image|photo|picture|version|size|resolution|in\s+\w+|"
      r"full\s+size|gallery))*[)\]]?\.?", _FLAGS),
-    (r"[(\[]?\b(?:opens?|open)\s+(?:link\s+)?in\s+(?:a\s+)?new\s+(?:tab|window)[)\]]?\.?", _FLAGS),
-    (r"\b(?:read|learn|see|find out|show)\s+more\b[^\w]*$", _FLAGS),
-    (r"\b(?:buy|order|shop|subscribe|download|sign\s+up|book|call)\s+(?:it\s+)?(?:now|today|online|here)\b[.!]*",
+    (("open",),
+     r"[(\[]?\b(?:opens?|open)\s+(?:link\s+)?in\s+(?:a\s+)?new\s+(?:tab|window)[)\]]?\.?", _FLAGS),
+    (("more",),
+     r"\b(?:read|learn|see|find out|show)\s+more\b[^\w]*$", _FLAGS),
+    (("now", "today", "online", "here"),
+     r"\b(?:buy|order|shop|subscribe|download|sign\s+up|book|call)\s+(?:it\s+)?(?:now|today|online|here)\b[.!]*",
      _FLAGS),
-    (r"\badd\s+to\s+(?:cart|basket|bag|wish\s?list|favou?rites)\b[.!]*", _FLAGS),
-    (r"\b(?:pin|share|save|like|tweet)\s+(?:it|this)(?:\s+(?:on|to|with)\s+\w+)?\b[.!]*", _FLAGS),
-    (r"[|,\-–:(]*\s*\b(?:royalty[ \-]free\s+)?(?:free\s+)?stock\s+(?:photo(?:graph(?:y)?)?|image|picture|vector|"
+    (("add",),
+     r"\badd\s+to\s+(?:cart|basket|bag|wish\s?list|favou?rites)\b[.!]*", _FLAGS),
+    (("pin", "share", "save", "like", "tweet"),
+     r"\b(?:pin|share|save|like|tweet)\s+(?:it|this)(?:\s+(?:on|to|with)\s+\w+)?\b[.!]*", _FLAGS),
+    (("stock",),
+     r"[|,\-–:(]*\s*\b(?:royalty[ \-]free\s+)?(?:free\s+)?stock\s+(?:photo(?:graph(?:y)?)?|image|picture|vector|"
      r"illustration|footage|video)s?\b\s*\)?(?:[#:]?\s*\d+)?", _FLAGS),
-    (r"\broyalty[ \-]free\b(?:\s+(?:photo|image|picture|vector)s?)?", _FLAGS),
-    (r"\b(?:free\s+)?(?:hd\s+)?(?:wallpapers?|desktop backgrounds?|clip\s?art)\s*(?:download|hd|free)?\b\s*$", _FLAGS),
-    (r"[(\[]?\b\d{2,5}\s*[x×]\s*\d{2,5}(?:\s*(?:px|pixels))?[)\]]?", _FLAGS),
-    (r"[(\[]\s*(?:image|photo|picture|illustration|thumbnail|video|gallery|\d+ of \d+)\s*[)\]]", _FLAGS),
-    (r"^\s*(?:thumbnail|preview|featured image|hero image|cover image|post image|profile picture)\s*[:\-–]\s*", _FLAGS),
+    (("royalty",),
+     r"\broyalty[ \-]free\b(?:\s+(?:photo|image|picture|vector)s?)?", _FLAGS),
+    (("wallpaper", "background", "clip"),
+     r"\b(?:free\s+)?(?:hd\s+)?(?:wallpapers?|desktop backgrounds?|clip\s?art)\s*(?:download|hd|free)?\b\s*$", _FLAGS),
+    (("x", "×"),
+     r"[(\[]?\b\d{2,5}\s*[x×]\s*\d{2,5}(?:\s*(?:px|pixels))?[)\]]?", _FLAGS),
+    (("(", "["),
+     r"[(\[]\s*(?:image|photo|picture|illustration|thumbnail|video|gallery|\d+ of \d+)\s*[)\]]", _FLAGS),
+    (("thumbnail", "preview", "image", "picture"),
+     r"^\s*(?:thumbnail|preview|featured image|hero image|cover image|post image|profile picture)\s*[:\-–]\s*", _FLAGS),
 ))
+
+
+def cut_spans(text: str) -> str:
+    """Returns a text with a space for each credit, offer, instruction and size in it."""
+    small = small_letters(text)            # of the whole text: what is cut adds no letter to what is left
+    for needed, pattern in _CUT_SPANS:
+        if _has(small, needed):
+            text = pattern.sub(" ", text)
+    return text
+
+
+def speaks_spam(text: str) -> bool:
+    """Returns whether a text holds a phrase of trade."""
+    return _has(small_letters(text), _SPAM_PARTS) and SPAM_PHRASE.search(text) is not None
+
+
+def small_letters(text: str) -> str:
+    """Returns a text in small letters, as `re.IGNORECASE` sees them: four letters outside of ASCII match i, s and k."""
+    return text.lower() if text.isascii() else text.translate(_LIKE_ASCII).lower()
+
+
+def _has(small: str, parts: Iterable[str]) -> bool:
+    for part in parts:                     # noqa: SIM110, a generator in any() takes twice as long
+        if part in small:
+            return True
+    return False
+
+
+_LIKE_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
+_SPAM_PARTS = (" offer", " price", "shipping", "near me", " sale", "money back", "act now", "click here", "order now",
+               "guaranteed", ">>>", "$$")
 
 
 def _lines(name: str) -> frozenset[str]:
