@@ -35,7 +35,8 @@ from crawl.warc_pages import Other, PageRules, page_in
 from crawl.warc_reader import Readable, Record, read_records
 from crawl.wat import found_in_wat
 
-FORMAT = 3                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told
+FORMAT = 4                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
+                                   # 4: occurrences of several records in one gzip member differ
 Run = Callable[[str, Callable[[Any], None]], None]
 Row = FetchLog | Found | BrokenRow | str         # of the last only the name is counted
 _TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),
@@ -139,27 +140,27 @@ def rows_of_warc(archive: Archive, file: Readable, config: ArchiveConfig) -> Ite
     settings = ParseSettings(tuple(sorted(config.pages.tokens)), config.parse, SitemapRules())
     with page_sandbox(settings) as box:
         for some in _batches(read_records(file)):
-            pages: list[tuple[int, FetchLog, bytes]] = []
-            for record in some:
+            pages: list[tuple[str, FetchLog, bytes]] = []
+            for number, record in some:
                 read = page_in(record, config.pages)
                 if isinstance(read, Other):
                     yield _other(archive, record, read)
                     continue
                 yield read[0]
                 if read[0].outcome == "ok":
-                    pages.append((record.offset, *read))
+                    pages.append((_place(archive, record, number), *read))
             answers = parsed_pages(box, ((log, body) for _, log, body in pages))
-            for (offset, _, _), found in zip(pages, answers, strict=True):
+            for (place, _, _), found in zip(pages, answers, strict=True):
                 assert isinstance(found, Found)
-                yield of_capture(found, archive, offset)
+                yield of_capture(found, place)
 
 
-def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
-    """Yields records a few at a time, so that reading and parsing go on side by side and memory has a bound."""
-    some: list[Record] = []
+def _batches(records: Iterable[Record]) -> Iterator[list[tuple[int, Record]]]:
+    """Yields numbered records a few at a time: reading and parsing go on side by side, and memory has a bound."""
+    some: list[tuple[int, Record]] = []
     size = 0
-    for record in records:
-        some.append(record)
+    for number, record in enumerate(records):
+        some.append((number, record))
         size += len(record.block)
         if len(some) >= _BATCH or size >= _BATCH_BYTES:
             yield some
@@ -170,17 +171,21 @@ def _batches(records: Iterable[Record]) -> Iterator[list[Record]]:
 
 def rows_of_wat(archive: Archive, file: Readable, config: ArchiveConfig) -> Iterator[Row]:
     """Yields the log rows, pages and broken records of a WAT file."""
-    for record in read_records(file):
-        read = found_in_wat(record, config.pages, config.parse.max_candidates, f"{archive.identity} {record.offset}")
+    for number, record in enumerate(read_records(file)):
+        read = found_in_wat(record, config.pages, config.parse.max_candidates, _place(archive, record, number))
         if isinstance(read, Other):
             yield _other(archive, record, read)
         else:
             yield from (row for row in read if row is not None)
 
 
-def of_capture(found: Found, archive: Archive, offset: int) -> Found:
+def _place(archive: Archive, record: Record, number: int) -> str:
+    """Returns what names one capture among all; one gzip member may hold several records."""
+    return f"{archive.identity} {record.offset} {number}"
+
+
+def of_capture(found: Found, place: str) -> Found:
     """Returns what a page gives with occurrences of this capture alone: archives hold a URL more than once."""
-    place = f"{archive.identity} {offset}"
     return dataclasses.replace(found, candidates=tuple(
         dataclasses.replace(one, occurrence=hashlib.sha256(f"{place} {one.occurrence}".encode()).hexdigest()[:32])
         for one in found.candidates))

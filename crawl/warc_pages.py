@@ -142,7 +142,8 @@ def _body(status: int, headers: tuple[tuple[str, str], ...], entity: bytes,
     if "chunked" in header(headers, "transfer-encoding").lower():
         entity = unchunked(entity)
     encoding = header(headers, "content-encoding")
-    if "gzip" in encoding.lower() and not entity.startswith(_GZIP_MAGIC):
+    outermost = encoding.lower().rpartition(",")[2].strip()
+    if outermost in ("gzip", "x-gzip") and not entity.startswith(_GZIP_MAGIC):
         encoding = ""                                    # decoded by who archived it, the header left as it was
     decoded = decode(entity, encoding, rules.max_body, rules.max_ratio)
     if decoded.outcome != "ok":

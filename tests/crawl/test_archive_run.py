@@ -14,7 +14,7 @@ from crawl.archive_run import ArchiveConfig, read_archives
 from crawl.errors import UsageError
 from crawl.page_work import parsed_pages
 from crawl.records import BrokenRow, Candidate, FetchLog, Page
-from crawl.stages import Manifest
+from crawl.stages import Manifest, current_manifest
 from tests.crawl.archives import answer, gzipped, page, record, wat
 from tests.crawl.running import run
 
@@ -142,3 +142,13 @@ def test_bad_files_are_one_line(data: bytes, said: str, tmp_path: pathlib.Path,
 def test_two_equal_files_are_refused(warcs: list[str]) -> None:
     with pytest.raises(UsageError, match="are the same"):
         these_files([warcs[0], warcs[1], warcs[0]], "--warc")
+
+
+@pytest.mark.parametrize("kind", ["wat", "warc"])
+def test_records_of_one_gzip_member_are_captures_of_their_own(kind: str, tmp_path: pathlib.Path) -> None:
+    links = [{"path": "IMG@/src", "url": "/a.jpg", "alt": "A brown dog runs over the field"}]
+    twice = [wat(f"http://a.test/{name}", {"Links": links}) if kind == "wat" else page("x") for name in "xy"]
+    (tmp_path / "one.gz").write_bytes(gzipped(b"".join(twice)))
+    assert imagebert.main(["candidates", f"--{kind}", str(tmp_path / "one.gz"), "--out", str(tmp_path / "out")]) == 0
+    found = rows(current_manifest(str(tmp_path / "out"), "crawl"), "candidates", Candidate)
+    assert len(found) == 2 and len({row.occurrence for row in found}) == 2

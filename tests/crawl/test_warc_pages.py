@@ -78,6 +78,7 @@ def test_wget_writes_its_urls_in_angle_brackets() -> None:
     (gzip.compress(b"<p>words"), ("Content-Encoding: gzip",)),
     (b"<p>words", ("Content-Encoding: gzip",)),                       # unfolded when it was stored, header kept
     (b"3\r\n<p>\r\n5;a=b\r\nwords\r\n0\r\n\r\n", ("Transfer-Encoding: chunked",)),
+    (brotli.compress(gzip.compress(b"<p>words")), ("Content-Encoding: gzip, br",)),       # the outer coding is the last
     (b"<p>words", ("Transfer-Encoding: chunked",)), (b"<p>words", ("X-Crawler-Content-Encoding: gzip",))])
 def test_codings_are_undone_as_far_as_they_are_there(body: bytes, headers: tuple[str, ...]) -> None:
     found = read(stored(body, HTML, *headers))
