@@ -69,6 +69,9 @@ bench-captions: install ## texts a core-second: caption cleaning, rules, languag
 bench-fetch: install    ## the stage images against img2dataset, a core each (about 15 minutes; needs root and `make system-bench`)
 	$(BIN)/python -m benchmarks.fetch
 
+bench-fetch-tls: install ## the fetcher alone over TLS, and pages with WARC, a CPU-second (root, nginx)
+	$(BIN)/python -m benchmarks.fetch_tls
+
 bench-fetch-memory: install ## memory of the fetch stage, 10,000 against 200,000 URLs (root, nginx)
 	$(BIN)/python -m benchmarks.fetch_memory
 

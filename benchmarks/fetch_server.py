@@ -27,12 +27,12 @@ _CONF = """\
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log; {user}
 events {{ worker_connections 4096; }}
 http {{
-  types {{ image/jpeg jpg; text/plain txt; }}
+  types {{ image/jpeg jpg; text/html html; text/plain txt; }}
   log_format short '$msec $status $host $request_uri $ssl_session_reused';
   access_log {folder}/access.log short buffer=64k flush=1s;
   client_body_temp_path {folder}/t1; proxy_temp_path {folder}/t2; fastcgi_temp_path {folder}/t3;
   uwsgi_temp_path {folder}/t4; scgi_temp_path {folder}/t5;
-  sendfile on; tcp_nopush on; keepalive_requests 1000000; open_file_cache max=20000;
+  sendfile on; tcp_nopush on; keepalive_requests 1000000; keepalive_timeout {keepalive}; open_file_cache max=20000;
   ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem; ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_tickets {tickets}; ssl_session_cache {cache};
   server {{ listen 0.0.0.0:{http} backlog=4096; listen 0.0.0.0:{https} ssl backlog=4096; root {root}; }}
@@ -69,7 +69,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def nginx(folder: pathlib.Path, root: pathlib.Path, hosts: int, *, resumption: bool = True) -> Iterator[Server]:
+def nginx(folder: pathlib.Path, root: pathlib.Path, hosts: int, *, resumption: bool = True,
+          keepalive: bool = True) -> Iterator[Server]:
     """Yields a running server of the files below `root`, known by the names h0000.test and on."""
     for program in ("nginx", "taskset", "unshare"):
         if not shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin"):
@@ -89,6 +90,7 @@ def nginx(folder: pathlib.Path, root: pathlib.Path, hosts: int, *, resumption: b
         f"127.0.{1 + number // 250}.{1 + number % 250} h{number:04d}.test\n" for number in range(hosts)))
     conf = folder / "nginx.conf"
     conf.write_text(_CONF.format(folder=folder, root=root, http=http, https=https, user="user root;",
+                                 keepalive="75s" if keepalive else "0",
                                  tickets="on" if resumption else "off",
                                  cache="shared:tls:10m" if resumption else "off"))
     pin = ["taskset", "-c", SERVER_CORE]
