@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import sys
+import time
 import urllib.error
 import urllib.request
 from typing import Any
@@ -150,10 +151,17 @@ class Cluster:
             self._start_task_manager(java, lib, job_server, f"task-manager-{number}")
 
     def _start_task_manager(self, java: str, lib: pathlib.Path, job_server: pathlib.Path, name: str) -> None:
-        before = self.overview()["taskmanagers"]
+        before = self._task_managers()             # one that was just killed may be among them for a while
         one = self._java(name, java, lib, job_server, task_manager_java(self.settings), _TASK_MANAGER,
                          ["--configDir", str(self.home / "conf")])
-        wait_until(lambda: self.overview()["taskmanagers"] > before, one, self.home, _UP_S, "it did not register")
+        wait_until(lambda: bool(self._task_managers() - before), one, self.home, _UP_S, "it did not register")
+
+    def _task_managers(self) -> set[str]:
+        """Returns the ids of the TaskManagers that Flink knows; asks again while it does not answer."""
+        end = time.monotonic() + _UP_S
+        while (answer := self.flink("taskmanagers")) is None and time.monotonic() < end:
+            time.sleep(0.2)
+        return {one["id"] for one in (answer or {}).get("taskmanagers", ())}
 
     def start_worker_pool(self) -> None:
         """Starts the pool whose workers run our code, with this project and this Python first."""
