@@ -118,6 +118,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     """
     logging.getLogger("apache_beam").setLevel(logging.ERROR)      # it warns of cloud clients that nobody asked for
     logging.getLogger().addFilter(lambda record: "apitools" not in record.getMessage())
+    logging.getLogger("apache_beam.runners.common").addFilter(_is_no_usage_error)
     import apache_beam as beam
     from apache_beam.options.pipeline_options import StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -149,6 +150,11 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
             raise UsageError(line.partition(" [while running")[0]) from error
 
     return run
+
+
+def _is_no_usage_error(record: logging.LogRecord) -> bool:
+    """Returns whether a record is worth its traceback: a person's mistake is told in one line when it arrives."""
+    return not (record.exc_info and isinstance(record.exc_info[1], UsageError))
 
 
 def _check_services(options: Any) -> None:

@@ -166,3 +166,13 @@ def test_a_table_without_one_url_leaves_no_stage(table: str, tmp_path: pathlib.P
         read_candidates(str(tmp_path), [table], TableConfig(Layout("cc3m")), run)
     with pytest.raises(UsageError, match="no finished stage 'crawl'"):
         current_manifest(str(tmp_path), "crawl")
+
+
+def test_a_missing_column_is_told_without_a_traceback(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str],
+                                                      caplog: pytest.LogCaptureFixture) -> None:
+    """The mistake is found in a worker of Beam, which would log where it was."""
+    (tmp_path / "t.csv").write_text("url,caption\nhttp://a.test/a.jpg,A brown dog runs over the green field\n")
+    assert imagebert.main(["candidates", "--table", str(tmp_path / "t.csv"), "--url-column", "link", "--caption-column",
+                           "caption", "--out", str(tmp_path / "out")]) == 2
+    assert "there is no column 'link'" in capsys.readouterr().err
+    assert not [record for record in caplog.records if record.exc_info]
