@@ -15,7 +15,7 @@ from typing import Any
 from crawl import storage
 from crawl.errors import UsageError
 from crawl.sandbox_client import Sandbox, SandboxLimits
-from crawl.suppress import Rule, Suppression, parse_rule
+from crawl.suppress import SUPPRESSED, Rule, Suppression, parse_rule
 
 BLOCKED, UNCHECKED = "blocked_hash", "blocked_unchecked"
 KINDS = ("sha256", "phash")
@@ -32,6 +32,7 @@ class BlockFile:
 
     path: str = ""
     digest: str = ""               # of its rules in their one spelling: order and comments do not matter
+    suppressed: Suppression = dataclasses.field(default_factory=lambda: Suppression(()))   # the root's suppress list
 
 
 def block_file(path: str) -> BlockFile:
@@ -48,8 +49,9 @@ class BlockList:
         if file.path and self._rules.digest != file.digest:
             raise UsageError(f"{file.path}: changed while images were fetched; run the same command again with the "
                              "list the run began with, or remove the half-finished stage")
+        self._suppressed = file.suppressed
         self._box: Sandbox[str] | None = None
-        if any(rule.kind == "phash" for rule in self._rules.rules):
+        if any(rule.kind == "phash" for rule in (*self._rules.rules, *self._suppressed.rules)):
             self._box = Sandbox(_WORK, _read, {"max_pixels": max_pixels}, _LIMITS)
 
     def __enter__(self) -> BlockList:
@@ -67,21 +69,30 @@ class BlockList:
         """Returns whether the list names this very file."""
         return self._rules.suppresses("", sha256, (), "")
 
+    def arrived_at_suppressed(self, url: str) -> bool:
+        """Returns whether the suppress list names the URL that an answer came from, behind its redirects."""
+        return self._suppressed.names(url)
+
     def refusal(self, data: bytes) -> str:
-        """Returns why an image's bytes are not to be stored: blocked_hash, blocked_unchecked, or "".
+        """Returns why an image's bytes are not to be stored: suppressed, blocked_hash, blocked_unchecked, or "".
 
         The second where perceptual hashes are listed and the picture cannot be decoded: a cut copy of a listed picture
         would pass otherwise, and nobody can use what does not decode.
         """
-        if not self._rules:
+        if not self._rules and not self._suppressed:
             return ""
-        if self.names(hashlib.sha256(data).hexdigest()):
+        sha256 = hashlib.sha256(data).hexdigest()
+        if self._suppressed.suppresses(sha256[:32], sha256, (), ""):
+            return SUPPRESSED
+        if self.names(sha256):
             return BLOCKED
         if self._box is None:
             return ""
         found = self._box.one(None, data).result
         if not found:
             return UNCHECKED
+        if self._suppressed.suppresses("", "", (), found):
+            return SUPPRESSED
         return BLOCKED if self._rules.suppresses("", "", (), found) else ""
 
 

@@ -49,6 +49,7 @@ Outcomes of a row
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
     not_an_image, unsupported_format, broken_image_header, too_many_pixels    kind "image" only, by crawl/sniff.py
     blocked_hash, blocked_unchecked        kind "image" only: its hash is on the list, or could not be taken
+    suppressed                             it was removed from this dataset (crawl/suppress.py)
     too_many_redirects, redirect_loop, bad_url, blocked_scheme, blocked_address, blocked_egress, blocked_no_contact
     robots_denied, optout_robots (Content-Signal, Content-Usage or License in robots.txt), optout_tdmrep, optout_ai_txt
                            refused by the site before a request for the URL
@@ -80,6 +81,7 @@ from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.request_head import request_head
 from crawl.sniff import sniff
 from crawl.stages import recorded_time
+from crawl.suppress import SUPPRESSED
 from crawl.tables import read_column, read_matching, read_table
 from crawl.tally import Tally
 from crawl.visits import Visit, Visits
@@ -218,6 +220,8 @@ def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy, blo
     """Returns the log row of a visit and its bytes: to be stored where it is `ok`, for the quarantine where not."""
     fetched, answer = visit.fetched, visit.fetched.answer
     outcome, facts = fetched.outcome, {}
+    if outcome == "ok" and block_list.arrived_at_suppressed(fetched.final_url):
+        outcome = SUPPRESSED
     if kind == "image":
         facts = {"format": "", "width": 0, "height": 0}
         if outcome == "ok":

@@ -15,7 +15,7 @@ from crawl.block_list import BlockFile, BlockList
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
-from crawl.known_images import carried_as, may_carry, only_answer
+from crawl.known_images import carried_as, may_carry, only_answer, suppressed_answer
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits
@@ -23,6 +23,7 @@ from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
 from crawl.sitemaps import SitemapRules, named_by
 from crawl.stages import record_as, recorded_epoch
+from crawl.suppress import Suppression
 from crawl.table_run import TableConfig, read_table_of
 from crawl.tables import FileEntry, read_matching, read_table
 from crawl.transforms import bucket_name, by_url_key, write_bucket
@@ -202,6 +203,7 @@ class SplitKnown(beam.PTransform):
     out: str = ""
     blocked: BlockFile | None = None       # hashes to ask earlier answers about; None where they were asked already
     max_pixels: int = 0
+    suppressed: Suppression = dataclasses.field(default_factory=lambda: Suppression(()))
 
     def expand(self, tables: tuple[Any, Any]) -> Any:
         wanted, answered = tables
@@ -216,8 +218,8 @@ class _SplitFn(beam.DoFn):
     """Holds a list of hashes as long as Beam holds it."""
 
     def __init__(self, how: SplitKnown) -> None:
-        self._shards, self._rules, self._out, self._file, self._max_pixels = (
-            how.shards, how.rules, how.out, how.blocked, how.max_pixels)
+        self._shards, self._rules, self._out, self._file, self._max_pixels, self._suppressed = (
+            how.shards, how.rules, how.out, how.blocked, how.max_pixels, how.suppressed)
 
     def setup(self) -> None:
         self._block_list = None if self._file is None else BlockList(self._file, self._max_pixels)
@@ -231,6 +233,10 @@ class _SplitFn(beam.DoFn):
         if asked is None:
             return
         known = next(iter(met[1]["answered"]), None)
+        removed = suppressed_answer(asked, known, self._suppressed)
+        if removed is not None:
+            yield beam.pvalue.TaggedOutput("carried", removed)
+            return
         if known is not None and not may_carry(known):
             known = None
         if known is not None and self._block_list is not None:

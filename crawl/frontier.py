@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from crawl import urls
 from crawl.records import CrawlEntry, FetchLog, FetchRow, ImageFetch, Link
+from crawl.suppress import SUPPRESSED, Suppression
 from crawl.tables import stable_hash
 
 DUE = "due"
@@ -53,6 +54,12 @@ class FrontierRules:
         for name in ("max_depth", "max_repeats", "max_query_parameters", "retries"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+
+
+def held_back(entry: CrawlEntry, suppressed: Suppression) -> CrawlEntry:
+    """Returns the entry as the suppress list leaves it: what is due and listed is not fetched any more."""
+    listed = entry.status == DUE and suppressed.names(entry.url)
+    return dataclasses.replace(entry, status=SUPPRESSED) if listed else entry
 
 
 def telling_links(groups: Iterable[tuple[Link, ...]]) -> tuple[Link, ...]:

@@ -14,10 +14,12 @@ from crawl.frontier import (
     calendar_template,
     fetch_row,
     first_arrival,
+    held_back,
     telling_links,
     update,
 )
 from crawl.records import CrawlEntry, FetchLog
+from crawl.suppress import Suppression
 from crawl.transforms import by_url_key
 from crawl.urls import site, url_key
 
@@ -53,6 +55,16 @@ class UpdateCrawl(beam.PTransform):
 
 def _is_redirected(log: FetchLog) -> bool:
     return log.outcome == "ok" and log.final_url not in ("", log.url)
+
+
+@dataclasses.dataclass
+class HoldBack(beam.PTransform):
+    """crawldb -> crawldb in which nothing of the suppress list is due."""
+
+    suppressed: Suppression
+
+    def expand(self, entries: Any) -> Any:
+        return entries | "Suppressed" >> beam.Map(held_back, self.suppressed)
 
 
 @dataclasses.dataclass

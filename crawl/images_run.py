@@ -23,6 +23,7 @@ from crawl.parts import PartLimits
 from crawl.policy import FetchPolicy, Network
 from crawl.records import Image, ImageFetch
 from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, read_manifest
+from crawl.suppress import suppression
 from crawl.tables import FileEntry
 
 FORMAT = 4                         # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type
@@ -56,7 +57,7 @@ class Asked:
     judge: Manifest
     known: Manifest | None         # whose answers are carried over
     hosts: tuple[str, ...]         # tables of robots answers
-    blocked: BlockFile             # hashes of images that are not stored
+    blocked: BlockFile             # hashes of images that are not stored, and the suppress list
 
 
 def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False,
@@ -97,7 +98,7 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
 def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, block_hashes: str = "",
                 looks_only: bool = False) -> Asked:
     """Returns the stage that `fetch_images` would work on; with `looks_only` nothing is written."""
-    blocked = block_file(block_hashes)
+    blocked = dataclasses.replace(block_file(block_hashes), suppressed=suppression(out))
     if config.block_hashes not in ("", blocked.digest):
         raise UsageError(f"images.block_hashes is {config.block_hashes!r}, the digest of a list: name the list itself "
                          "with --block-hashes FILE")
@@ -126,7 +127,7 @@ def select_images(asked: Asked, run: Run, directory: str) -> tuple[Files, Files]
     rules = FrontierRules(order_seed=config.order_seed)
     same_list = known is None or known.config.get("block_hashes", "") == config.block_hashes
     split = SplitKnown(config.shards, rules, asked.stage.out, None if same_list else asked.blocked,
-                       config.fetch.max_pixels)
+                       config.fetch.max_pixels, asked.blocked.suppressed)
 
     def select(root: Any) -> None:
         read = root | "Read" >> ReadTables({

@@ -8,6 +8,7 @@ from crawl import storage
 from crawl.block_list import BLOCKED, UNCHECKED, BlockList
 from crawl.frontier import is_passing
 from crawl.records import Image, ImageFetch
+from crawl.suppress import SUPPRESSED, Suppression
 
 # Answers that depend on this machine's settings (how it reaches hosts), not on the web: asked again.
 _OURS = frozenset({"blocked_address", "blocked_egress", "blocked_no_contact", "tls_error"})
@@ -43,6 +44,20 @@ def carried_as(image: Image, out: str, block_list: BlockList) -> Image | None:
     data = storage.read_range(storage.join(out, image.part), image.offset, image.length)
     reason = block_list.refusal(data)
     return dataclasses.replace(image, outcome=reason, part="", offset=0, length=0) if reason else image
+
+
+def suppressed_answer(asked: ImageFetch, known: Image | None, suppressed: Suppression) -> Image | None:
+    """Returns the answer to a wanted URL that was removed from the dataset, None where it was not.
+
+    The URL may be listed, or what an earlier stage got for it: nothing of that is carried over.
+    """
+    key = known.sha256[:32] if known else ""
+    if not suppressed.suppresses(key, known.sha256 if known else "", filter(None, (
+            asked.url, known.final_url if known else "")), ""):
+        return None
+    return Image(url_key=asked.url_key, url=asked.url, outcome=SUPPRESSED, http_status=0, final_url="", fetched_at="",
+                 signals=(), permission="", format="", width=0, height=0, num_bytes=0, sha256="", part="", offset=0,
+                 length=0)
 
 
 def only_answer(key: str, wanted: Sequence[ImageFetch], images: Sequence[Image]) -> Image:

@@ -21,6 +21,7 @@ from crawl.policy import FetchPolicy, Network
 from crawl.records import CrawlEntry, FetchRow, Host, Image
 from crawl.rounds import Crawl, CrawlConfig, Run, Tables, open_crawl, read_state, select_due
 from crawl.stages import Manifest, current, read_manifest, recorded_time
+from crawl.suppress import SUPPRESSED
 from crawl.tables import FileEntry, read_column, read_matching, read_table
 
 _OVER_QUOTA, _LAST_ROUND = "not_selected_quota", "not_selected_max_rounds"
@@ -76,7 +77,7 @@ def plan_images(out: str, config: ImagesConfig, network: Network, run: Run, *, r
             if row.url_key not in done_keys:
                 planner.add(row)
         for image in _rows(_paths(folder, carried), Image):
-            planner.count(image.outcome if image.outcome in (BLOCKED, UNCHECKED) else ANSWERED, image.url)
+            planner.count(image.outcome if image.outcome in (BLOCKED, UNCHECKED, SUPPRESSED) else ANSWERED, image.url)
         return planner.plan("images", f"the URLs that {asked.judge.folder} asks for")
 
 

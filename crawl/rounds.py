@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from crawl import storage, urls
+from crawl.block_list import BlockFile
 from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
@@ -28,6 +29,7 @@ from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page
 from crawl.seeds import read_seeds, way_out
 from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage
+from crawl.suppress import suppression
 from crawl.tables import FileEntry, from_row, read_table
 
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
@@ -122,7 +124,7 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
     """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
     number = len(rounds)
     from crawl.fetch_transforms import NamedSitemaps, WriteFetchLists
-    from crawl.frontier_transforms import SelectDue, UpdateCrawl
+    from crawl.frontier_transforms import HoldBack, SelectDue, UpdateCrawl
     from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
     config = crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
@@ -137,6 +139,7 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
             entries = tuple(before.values()) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
+        entries = entries | "Hold back" >> HoldBack(suppression(crawl.stage.out))
         entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)
         entries | "Write seeds" >> WriteTable(directory, "seeds", CrawlEntry, "url_key", 1, only=("depth", 0))
         (entries | "Select due" >> SelectDue(config.frontier, config.shards)
@@ -161,7 +164,7 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     def build(root: Any) -> None:
         parts = root | "Fetch pages" >> FetchShards(
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
-            config.parts, known_hosts)
+            config.parts, known_hosts, BlockFile(suppressed=suppression(crawl.stage.out)))
         pages, links, candidates = parts | "Parse pages" >> ParseParts(
             crawl.stage.out, directory, config.fetch, config.parse, config.sitemaps)
         pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)

@@ -5,6 +5,7 @@ import os
 
 from crawl import storage, urls
 from crawl.errors import UsageError
+from crawl.suppress import SUPPRESS, SUPPRESSED
 
 MAX_BYTES = 256 * 2**20
 
@@ -63,6 +64,8 @@ def way_out(url: str, outcome: str) -> str:
         return "say whom a site can write to with --contact"
     if outcome == "deferred_robots_unreachable":
         return "its robots.txt cannot be read, and until it can nothing may be fetched (RFC 9309); try again later"
+    if outcome == SUPPRESSED:
+        return f"it was removed from this dataset, and {SUPPRESS} keeps it out; leave it out of the seeds"
     if outcome == "robots_denied" or outcome.startswith("optout_"):
         return "the site does not want this crawler; leave it out of the seeds"
     return "check the URL in a browser"

@@ -1,5 +1,8 @@
 """The suppress list of a dataset's root: what was taken out, by which rule, and when; later builds obey it.
 
+Rules of URLs and domains hold for what is selected, judged and fetched, all of them for images that arrive, for the
+filter and the shards.  A measured stage (crawl, images) that is finished stays as it is: what is built from it obeys.
+
     OUT/suppress.jsonl    {"kind": "domain", "value": "a.example", "radius": 0, "when": ..., "keys": [...]} a line
 """
 from __future__ import annotations
@@ -14,6 +17,7 @@ from crawl.config import digest
 from crawl.errors import UsageError
 
 SUPPRESS = "suppress.jsonl"
+SUPPRESSED = "suppressed"          # the outcome of what the list names
 KINDS = ("key", "url", "domain", "sha256", "phash")
 MAX_RADIUS = 16                    # bits of 64: beyond it, pictures that have nothing in common are alike
 _SHAPES = {"key": re.compile(r"[0-9a-f]{32}"), "sha256": re.compile(r"[0-9a-f]{64}"),
@@ -117,9 +121,21 @@ class Suppression:
             mine = int(perceptual_hash, 16)
             yield from (rule for value, rule in self._hashes if (value ^ mine).bit_count() <= rule.radius)
 
+    @property
+    def of_addresses(self) -> Suppression:
+        """Returns the rules that can be asked before anything is fetched: URLs and domains."""
+        return Suppression(rule for rule in self.rules if rule.kind in ("url", "domain"))
+
+    def names(self, *addresses: str) -> bool:
+        """Returns whether a URL, or the domain one lies in, is to be absent."""
+        return any(True for _ in self.hits("", "", filter(None, addresses), ""))
+
     def suppresses(self, key: str, sha256: str, addresses: Iterable[str], perceptual_hash: str) -> bool:
         """Returns whether a sample is to be absent: by a rule, or because a rule took it out before."""
         return key in self._keys or any(True for _ in self.hits(key, sha256, addresses, perceptual_hash))
+
+
+NOTHING = Suppression(())
 
 
 def _domains(url: str) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Container, Iterable, Sequence
 from crawl import permission
 from crawl.permission import PermissionRules
 from crawl.records import Image
+from crawl.suppress import SUPPRESSED, Suppression
 from filter.captions import normalise_caption
 from filter.drift import DRIFTED, DROP, UNASKED, Drift, DriftRules, drift_of
 from filter.images import ImageRules, reject_image
@@ -128,6 +129,17 @@ def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: Drift
     scored = [dataclasses.replace(text, score=score, outcome=ALIVE if score >= min_score else "low_score")
               for text, score in zip(texts, scores, strict=True)]
     return ImageCase(facts, ALIVE, (*sorted(scored, key=lambda text: text.rank), *lost), claims)
+
+
+def removed_case(facts: ImageFacts, claims: Claims, suppressed: Suppression) -> ImageCase | None:
+    """Returns the case, without a text, of an image that the suppress list names; None of any other.
+
+    By its hashes, or because all the addresses it came from are listed; judge has dropped the single ones.
+    """
+    if suppressed.suppresses(facts.sha256[:32], facts.sha256, (), facts.perceptual_hash) or all(
+            suppressed.names(row.page_url, row.image_url, image.final_url) for row, image in claims.rows):
+        return ImageCase(facts, SUPPRESSED, (), claims)
+    return None
 
 
 def shared_captions(case: ImageCase) -> list[tuple[str, str]]:

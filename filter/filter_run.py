@@ -6,6 +6,7 @@ from typing import Any
 from crawl import permission
 from crawl.records import Image
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from crawl.suppress import suppression
 from filter.filter_config import FilterConfig
 from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
@@ -20,8 +21,10 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
     """Returns the manifest of `pairs` (all, with outcome), `best` (what shards/ stores) and `image_outcomes`."""
     inputs = {name: current_manifest(out, name) for name in ("judge", "images", "features")}
     digests = {name: manifest.digest for name, manifest in inputs.items()}
+    suppressed = suppression(out)
     stage = Stage.open(out, "filter", FORMAT, config,
-                       digests | {"scorer": scorer_digest(config.scorer, config.scorer_path)})
+                       digests | {"scorer": scorer_digest(config.scorer, config.scorer_path)}
+                       | ({"suppress": suppressed.digest} if suppressed else {}))
     finished = stage.finished()
     if finished is not None:
         return finished
@@ -34,7 +37,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
             "judged": root | "Judged" >> ReadTable(inputs["judge"].paths("judged"), Judged),
             "images": root | "Images" >> ReadTable(inputs["images"].paths("images"), Image),
             "features": root | "Features" >> ReadTable(inputs["features"].paths("features"), ImageFacts),
-        } | "Filter pairs" >> FilterPairs(config, rules)
+        } | "Filter pairs" >> FilterPairs(config, rules, suppressed)
         for name, (record, key) in _RECORDS.items():
             filtered[name] | f"Write {name}" >> WriteTable(stage.directory, name, record, key, config.buckets)
 

@@ -10,6 +10,7 @@ from crawl import storage
 from crawl.permission import never_fetched
 from crawl.records import Candidate, ImageFetch
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from crawl.suppress import suppression
 from filter.judging import JudgeConfig
 from filter.records import Judged, JudgedImage
 
@@ -26,7 +27,9 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
     They are `judged`, `judged_images` and `fetch`.
     """
     crawl = current_manifest(out, "crawl")
-    stage = Stage.open(out, "judge", FORMAT, config, {"crawl": crawl.digest} | _data_digests(config))
+    suppressed = suppression(out).of_addresses
+    stage = Stage.open(out, "judge", FORMAT, config, {"crawl": crawl.digest} | _data_digests(config)
+                       | ({"suppress": suppressed.digest} if suppressed else {}))
     finished = stage.finished()
     if finished is not None:
         return finished
@@ -35,7 +38,7 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
 
     def build(root: Any) -> None:
         judged = (root | "Candidates" >> ReadTable(crawl.paths("candidates"), Candidate)
-                  | "Judge candidates" >> JudgeCandidates(config))
+                  | "Judge candidates" >> JudgeCandidates(config, suppressed))
         judged | "Write judged" >> WriteTable(stage.directory, "judged", Judged, "occurrence", config.buckets)
         (judged | "Settle images" >> SettleImages()
          | "Write judged images" >> WriteTable(stage.directory, "judged_images", JudgedImage, "image_key",

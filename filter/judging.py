@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from crawl import permission
 from crawl.permission import PermissionRules
 from crawl.records import Candidate
+from crawl.suppress import NOTHING, SUPPRESSED, Suppression
 from filter.captions import CaptionRules, normalise_caption, read_caption
 from filter.dominance import DominanceRules, is_aside, reject_occurrence
 from filter.language import UNDETERMINED, caption_language, page_language
@@ -42,15 +43,21 @@ def source_rank(source: str) -> int:
     return SOURCES.index(source) if source in SOURCES else len(SOURCES)
 
 
-def judge_candidate(candidate: Candidate, config: JudgeConfig) -> Judged:
-    """Returns the judged row of a candidate; outcome `fetch` may still become `not_fetched_not_in_main`."""
+def judge_candidate(candidate: Candidate, config: JudgeConfig, suppressed: Suppression = NOTHING) -> Judged:
+    """Returns the judged row of a candidate; outcome `fetch` may still become `not_fetched_not_in_main`.
+
+    Of what the suppress list names no text is kept.
+    """
+    listed = suppressed.names(candidate.page_url, candidate.image_url)
+    if listed:
+        candidate = dataclasses.replace(candidate, texts=(), page_title="", extras="")
     language = page_language(candidate.page_text, candidate.html_lang, config.lid_path)
     # A row of a caption table has no page: there is none to reject, nor one to say that a short caption is foreign.
     around = config.language if not candidate.page_url and language == UNDETERMINED else language
     captions = tuple(read_text(text.source, text.text, around, config)
                      for text in sorted(candidate.texts, key=lambda text: (source_rank(text.source), text.text)))
-    reason = permission.reason(candidate.signals, candidate.permission, config.permission) or reject_occurrence(
-        candidate, config.dominance)
+    reason = SUPPRESSED if listed else permission.reason(
+        candidate.signals, candidate.permission, config.permission) or reject_occurrence(candidate, config.dominance)
     if reason is None:
         reason = _reject_page(language, captions, config) if candidate.page_url else None
         reason = reason or _reject_texts(candidate, captions)

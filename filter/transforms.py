@@ -10,6 +10,7 @@ import apache_beam as beam
 from crawl import progress, storage
 from crawl.permission import PermissionRules
 from crawl.records import Candidate, Image, ImageFetch
+from crawl.suppress import NOTHING, Suppression
 from filter import near_duplicates
 from filter.aggregate import AggregateRules, Settled, settle
 from filter.cases import (
@@ -19,6 +20,7 @@ from filter.cases import (
     card_of,
     claim_rank,
     open_case,
+    removed_case,
     shared_captions,
     unarrived_pairs,
     unarrived_reason,
@@ -38,15 +40,17 @@ class JudgeCandidates(beam.PTransform):
     """Candidate -> Judged, a row each."""
 
     config: JudgeConfig
+    suppressed: Suppression = NOTHING
 
     def expand(self, candidates: Any) -> Any:
-        return (candidates | "Judge" >> beam.Map(_judge, self.config).with_output_types(tuple[str, Judged])
+        judge = beam.Map(_judge, self.config, self.suppressed).with_output_types(tuple[str, Judged])
+        return (candidates | "Judge" >> judge
                 | "By page" >> beam.GroupByKey()
                 | "Settle page" >> beam.FlatMap(lambda page, config: settle_page(page[1], config), self.config))
 
 
-def _judge(candidate: Candidate, config: JudgeConfig) -> tuple[str, Judged]:
-    row = judge_candidate(candidate, config)
+def _judge(candidate: Candidate, config: JudgeConfig, suppressed: Suppression) -> tuple[str, Judged]:
+    row = judge_candidate(candidate, config, suppressed)
     return row.page_key, row
 
 
@@ -121,6 +125,7 @@ class FilterPairs(beam.PTransform):
 
     config: FilterConfig
     permission: PermissionRules = PermissionRules()       # judge's, for the images' own signals
+    suppressed: Suppression = NOTHING
 
     def expand(self, tables: dict[str, Any]) -> Any:
         config, rules = self.config, self.permission
@@ -137,7 +142,7 @@ class FilterPairs(beam.PTransform):
             (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
              tables["features"] | "Facts" >> beam.Map(_by_bytes))
             | "With facts" >> beam.CoGroupByKey()
-            | "Score" >> beam.FlatMap(_open, config).with_outputs("unclaimed", main="cases"))
+            | "Score" >> beam.FlatMap(_open, config, self.suppressed).with_outputs("unclaimed", main="cases"))
         banned = (cases.cases | "Said" >> beam.FlatMap(shared_captions)
                   | "Distinct" >> beam.Distinct()
                   | "Images a caption" >> beam.combiners.Count.PerKey()
@@ -218,15 +223,16 @@ def _by_bytes(facts: ImageFacts) -> tuple[str, ImageFacts]:
     return facts.sha256, facts
 
 
-def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig) -> Iterator[Any]:
+def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig,
+          suppressed: Suppression) -> Iterator[Any]:
     sha256, (claims, facts) = met
     if not facts:
         raise ValueError(f"image {sha256} has no facts: the stage features ran on other images")
     if not claims:
         yield beam.pvalue.TaggedOutput("unclaimed", ImageOutcome(sha256, "unclaimed"))
         return
-    yield open_case(facts[0], claims[0], config.images, config.drift, config.min_score,
-                    scorer(config.scorer, config.scorer_path))
+    yield removed_case(facts[0], claims[0], suppressed) or open_case(
+        facts[0], claims[0], config.images, config.drift, config.min_score, scorer(config.scorer, config.scorer_path))
 
 
 def _settle(group: tuple[str, Iterable[ImageCase]], rules: AggregateRules) -> Settled:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import io
 import pathlib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from crawl.known_images import may_carry, only_answer
 from crawl.records import Image, ImageFetch
 from crawl.sniff import is_served_otherwise
 from crawl.stages import Manifest, Stage, current, read_manifest
+from crawl.suppress import Suppressed, add_lines, parse_rule
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
 
@@ -171,3 +173,25 @@ def test_what_may_be_carried_over() -> None:
 def test_without_a_judge_the_way_out_is_named(web: Web, tmp_path: pathlib.Path) -> None:
     with pytest.raises(UsageError, match="judge"):
         fetch_images(str(tmp_path), CONFIG, web.network(), run)
+
+
+def test_what_was_removed_is_not_asked_for_not_stored_and_not_carried(web: Web, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path)
+    judged(out, FIRST[:3], 1)
+    fetch_images(out, CONFIG, web.network(), run)
+    digest = hashlib.sha256(picture(2)).hexdigest()
+    key = hashlib.sha256(picture(3)).hexdigest()[:32]
+    web.on("http://h2.test/moved.png", status=302, headers={"Location": "http://h1.test/4.png"})
+    for kind, value in (("url", FIRST[0]), ("domain", "h1.test"), ("sha256", digest), ("key", key)):
+        add_lines(out, [Suppressed(parse_rule(kind, value), "2026-01-01T00:00:00.000000Z", ())])
+    web.log.clear()
+    judged(out, [*FIRST[:4], "http://h2.test/5.png", "http://h2.test/moved.png"], 2)
+    second = fetch_images(out, CONFIG, web.network(), run)
+    found = images(second)
+    assert {url: row.outcome for url, row in found.items()} == {
+        FIRST[0]: "suppressed", FIRST[1]: "suppressed", FIRST[2]: "suppressed", FIRST[3]: "suppressed",
+        "http://h2.test/5.png": "ok", "http://h2.test/moved.png": "suppressed"}
+    assert not any(row.part for row in found.values() if row.outcome == "suppressed")
+    stored = b"".join(pathlib.Path(second.directory, entry.name).read_bytes() for entry in second.tables["tars"])
+    assert picture(3) not in stored and picture(4) not in stored and picture(5) in stored
+    assert not {"/0.png", "/1.png", "/2.png"} & set(web.asked())

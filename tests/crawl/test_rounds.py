@@ -17,6 +17,7 @@ from crawl.frontier import FrontierRules
 from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
+from crawl.suppress import Suppressed, add_lines, parse_rule
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
 
@@ -144,3 +145,18 @@ def test_no_seed_reached_is_one_clear_line_and_leaves_nothing(web: Web, tmp_path
     assert not (out / "dataset.json").exists()
     allowed = web.network(connect_to=(), allow_hosts=(f"127.0.0.1:{web.port}",))
     assert crawl_pages(str(out), seeds(tmp_path, url), config, allowed, run).rows("pages") == 1
+
+
+def test_what_was_removed_is_never_selected(web: Web, tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path / "out")
+    for kind, value in (("url", "http://a.test/one"), ("domain", "b.test"), ("url", "http://a.test/target")):
+        add_lines(out, [Suppressed(parse_rule(kind, value), "2026-01-01T00:00:00.000000Z", ())])
+    manifest = crawl_pages(out, seeds(tmp_path), CONFIG, web.network(), run)
+    known = {row.url: row.status for row in rows(manifest, "crawldb", CrawlEntry)}
+    assert known["http://a.test/one"] == known["http://b.test/"] == "suppressed"
+    assert any("b.test/ was not fetched: suppressed; it was removed from this dataset" in note
+               for note in manifest.notes)
+    logs = {row.url: row for row in rows(manifest, "fetch_log", FetchLog)}
+    assert logs["http://a.test/moved"].outcome == "suppressed" and not logs["http://a.test/moved"].part
+    assert "http://a.test/one" not in logs and not any(path == "/one" for path in web.asked())
+    assert not any("t.jpg" in row.image_url for row in rows(manifest, "candidates", Candidate))
