@@ -15,7 +15,7 @@ from crawl.block_list import BlockFile, BlockList
 from crawl.fetch_shard import fetch_shard, image_of
 from crawl.frontier import FrontierRules, image_row
 from crawl.html import ParseLimits
-from crawl.known_images import carried_as, may_carry, only_answer, suppressed_answer
+from crawl.known_images import carried_as, may_carry, one_for_one, suppressed_answer
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits
@@ -25,7 +25,7 @@ from crawl.sitemaps import SitemapRules, named_by
 from crawl.stages import record_as, recorded_epoch
 from crawl.suppress import Suppression
 from crawl.table_run import TableConfig, read_table_of
-from crawl.tables import FileEntry, read_matching, read_table
+from crawl.tables import FileEntry, read_matching, read_table, stable_hash
 from crawl.transforms import bucket_name, by_url_key, write_bucket
 from crawl.warc import read_response
 
@@ -35,7 +35,7 @@ FETCH_LIST = "fetch_list"
 
 @dataclasses.dataclass
 class WriteFetchLists(beam.PTransform):
-    """FetchRows -> one committed list a shard, sorted by order_key, empty ones too; output: a FileEntry a list."""
+    """FetchRows -> one committed list a shard, sorted by order_key, empty ones too; output: the shards' numbers."""
 
     directory: str
     shards: int
@@ -47,14 +47,15 @@ class WriteFetchLists(beam.PTransform):
                 | "Gather lists" >> beam.GroupByKey()
                 | "Write lists" >> beam.MapTuple(self._write))
 
-    def _write(self, shard: int, rows: Iterable[Any]) -> FileEntry:
+    def _write(self, shard: int, rows: Iterable[Any]) -> int:
         ordered = sorted((row for row in rows if row is not None), key=lambda row: (row.order_key, row.url_key))
-        return write_bucket(self.directory, FETCH_LIST, shard, self.shards, FetchRow, ordered)
+        write_bucket(self.directory, FETCH_LIST, shard, self.shards, FetchRow, ordered)
+        return shard
 
 
 @dataclasses.dataclass
 class FetchShards(beam.PTransform):
-    """Shard numbers -> the committed parts of each shard's fetch list; what is committed is not fetched again.
+    """Numbers of shards whose lists are written -> their committed parts; what is committed is not fetched again.
 
     The lists are `LIST-00000-of-N.parquet`, sorted by order_key, in `lists`; parts go below `directory`.
     """
@@ -72,9 +73,8 @@ class FetchShards(beam.PTransform):
     blocked: BlockFile = dataclasses.field(default_factory=BlockFile)   # images whose bytes are not stored
     epoch: str = dataclasses.field(default_factory=recorded_epoch)      # of the driver, when the job is built
 
-    def expand(self, root: Any) -> Any:
-        return (root | f"Shards of {self.kind}s" >> beam.Create(range(self.shards))
-                | "One worker a shard" >> beam.Reshuffle()
+    def expand(self, lists: Any) -> Any:
+        return (lists | "One worker a shard" >> beam.Reshuffle()
                 | "Fetch" >> beam.FlatMap(self._fetch)
                 # Without a shuffle here the next steps would run inside the fetch loop and stop its clock.
                 | "Parts" >> beam.Reshuffle())
@@ -192,6 +192,17 @@ class NamedSitemaps(beam.PTransform):
 
 
 @dataclasses.dataclass
+class SelectAll(beam.PTransform):
+    """ImageFetch rows -> rows of the fetch list, where nothing was answered before."""
+
+    shards: int
+    rules: FrontierRules
+
+    def expand(self, wanted: Any) -> Any:
+        return wanted | "Rows" >> beam.Map(image_row, self.shards, self.rules)
+
+
+@dataclasses.dataclass
 class SplitKnown(beam.PTransform):
     """(wanted, answered before) -> (rows of the fetch list, rows that need no fetch).
 
@@ -262,13 +273,33 @@ class ReadAnswers(beam.PTransform):
 
 
 @dataclasses.dataclass
-class AnswerAll(beam.PTransform):
-    """(wanted, images) -> images; raises where a wanted URL has not exactly one row, or a row nobody wanted it."""
+class WriteAnswers(beam.PTransform):
+    """(wanted, images) -> the committed files of the table `images`, as WriteTable makes them.
+
+    Raises where a wanted URL has not exactly one row, or a row nobody wanted it: keys and rows meet in the bucket that
+    is written, so a row is shuffled once.
+    """
+
+    directory: str
+    buckets: int
 
     def expand(self, tables: tuple[Any, Any]) -> Any:
         wanted, images = tables
-        return ({"wanted": wanted | "Asked key" >> beam.Map(by_url_key),
-                 "images": images | "Image key" >> beam.Map(by_url_key)}
-                | "Meet answers" >> beam.CoGroupByKey()
-                | "One for one" >> beam.MapTuple(lambda key, found: only_answer(
-                    key, list(found["wanted"]), list(found["images"]))))
+        markers = wanted.pipeline | "Buckets" >> beam.Create([(bucket, None) for bucket in range(self.buckets)])
+        asked = wanted | "Asked" >> beam.Map(lambda row: (self._bucket(row), row.url_key))
+        answered = images | "Answered" >> beam.Map(lambda row: (self._bucket(row), row))
+        return ((markers, asked, answered) | "All" >> beam.Flatten()
+                | "Meet" >> beam.GroupByKey()
+                | "Write" >> beam.MapTuple(self._write))
+
+    def _bucket(self, row: Any) -> int:
+        return stable_hash(row.url_key) % self.buckets
+
+    def _write(self, bucket: int, met: Iterable[Any]) -> FileEntry:
+        asked, answered = [], []
+        for one in met:
+            if isinstance(one, str):
+                asked.append(one)
+            elif one is not None:
+                answered.append(one)
+        return write_bucket(self.directory, "images", bucket, self.buckets, Image, one_for_one(asked, answered))

@@ -59,6 +59,11 @@ class Asked:
     hosts: tuple[str, ...]         # tables of robots answers
     blocked: BlockFile             # hashes of images that are not stored, and the suppress list
 
+    @property
+    def has_answers(self) -> bool:
+        """Returns whether a URL may be answered without a request."""
+        return self.known is not None or bool(self.blocked.suppressed)
+
 
 def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, retry_failed: bool = False,
                  block_hashes: str = "") -> Manifest:
@@ -76,23 +81,20 @@ def fetch_images(out: str, config: ImagesConfig, network: Network, run: Run, *, 
     if finished is not None:
         return finished
     _remember(out, judge, config, known)
-    lists, carried = select_images(asked, run, stage.directory)
-    carried_paths = tuple(storage.join(stage.directory, entry.name) for entry in carried)
-    from crawl.fetch_transforms import AnswerAll, FetchShards, ReadAnswers
-    from crawl.transforms import ReadTables, WriteTable, merged
+    from crawl.fetch_transforms import FetchShards, ReadAnswers, WriteAnswers
+    from crawl.transforms import merged
 
     def fetch(root: Any) -> None:
-        read = root | "Read" >> ReadTables({"wanted": (judge.paths("fetch"), ImageFetch),
-                                            "carried": (carried_paths, Image)})
-        parts = root | "Fetch images" >> FetchShards(
+        wanted, lists, carried = _selected(root, asked, stage.directory)
+        parts = lists | "Fetch images" >> FetchShards(
             stage.directory, stage.directory, out, config.shards, config.fetch, network, 0, "image",
             config.parts, asked.hosts, asked.blocked)
         fetched = parts | "Read answers" >> ReadAnswers(stage.directory)
-        images = (read["wanted"], merged(read["carried"], fetched)) | "Answer all" >> AnswerAll()
-        images | "Write images" >> WriteTable(stage.directory, "images", Image, "url_key", config.buckets)
+        images = fetched if carried is None else merged(carried, fetched)
+        (wanted, images) | "Write images" >> WriteAnswers(stage.directory, config.buckets)
 
-    run(f"images: fetch {sum(entry.rows for entry in lists)} images", fetch)
-    return _commit(stage, config, lists, sum(entry.rows for entry in carried), known)
+    run(f"images: {judge.rows('fetch')} image URLs", fetch)
+    return _commit(stage, config, known)
 
 
 def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, block_hashes: str = "",
@@ -120,36 +122,51 @@ def next_images(out: str, config: ImagesConfig, *, retry_failed: bool = False, b
 
 
 def select_images(asked: Asked, run: Run, directory: str) -> tuple[Files, Files]:
-    """Returns the fetch lists and the table of what needs no fetch, written below `directory`."""
-    from crawl.fetch_transforms import SplitKnown, WriteFetchLists
-    from crawl.transforms import ReadTables, WriteTable, entries_of
-    config, known = asked.config, asked.known
-    rules = FrontierRules(order_seed=config.order_seed)
-    same_list = known is None or known.config.get("block_hashes", "") == config.block_hashes
-    split = SplitKnown(config.shards, rules, asked.stage.out, None if same_list else asked.blocked,
-                       config.fetch.max_pixels, asked.blocked.suppressed)
+    """Returns the fetch lists and the table of what needs no fetch, written below `directory`: for a look ahead."""
+    from crawl.transforms import WriteTable, entries_of
+    config = asked.config
 
     def select(root: Any) -> None:
-        read = root | "Read" >> ReadTables({
-            "wanted": (asked.judge.paths("fetch"), ImageFetch),
-            "known": (known.paths("images") if known else (), Image)})
-        rows, carried = (read["wanted"], read["known"]) | "Split known" >> split
-        rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
-        carried | "Write carried" >> WriteTable(directory, "carried", Image, "url_key", config.buckets)
+        _, _, carried = _selected(root, asked, directory)
+        if carried is not None:
+            carried | "Write carried" >> WriteTable(directory, "carried", Image, "url_key", config.buckets)
 
     run("images: select", select)
     return (tuple(entries_of(directory, "fetch_list", config.shards)),
-            tuple(entries_of(directory, "carried", config.buckets)))
+            tuple(entries_of(directory, "carried", config.buckets)) if asked.has_answers else ())
 
 
-def _commit(stage: Stage, config: ImagesConfig, lists: Any, carried: int, known: Manifest | None) -> Manifest:
+def _selected(root: Any, asked: Asked, directory: str) -> tuple[Any, Any, Any]:
+    """Returns what is wanted, the shards whose lists are written, and what needs no fetch (or None)."""
+    from crawl.fetch_transforms import SelectAll, SplitKnown, WriteFetchLists
+    from crawl.transforms import ReadTables
+    config, known = asked.config, asked.known
+    rules = FrontierRules(order_seed=config.order_seed)
+    tables: dict[str, tuple[tuple[str, ...], type]] = {"wanted": (asked.judge.paths("fetch"), ImageFetch)}
+    if not asked.has_answers:
+        wanted, carried = (root | "Read" >> ReadTables(tables))["wanted"], None
+        rows = wanted | "Select" >> SelectAll(config.shards, rules)
+    else:
+        same_list = known is None or known.config.get("block_hashes", "") == config.block_hashes
+        read = root | "Read" >> ReadTables(tables | {"known": (known.paths("images") if known else (), Image)})
+        wanted = read["wanted"]
+        rows, carried = (wanted, read["known"]) | "Split known" >> SplitKnown(
+            config.shards, rules, asked.stage.out, None if same_list else asked.blocked, config.fetch.max_pixels,
+            asked.blocked.suppressed)
+    return wanted, rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards), carried
+
+
+def _commit(stage: Stage, config: ImagesConfig, known: Manifest | None) -> Manifest:
     from crawl.parts import committed
     from crawl.transforms import entries_of
     parts = [part for shard in range(config.shards) for part in committed(stage.directory, shard)]
+    lists = tuple(entries_of(stage.directory, "fetch_list", config.shards))
+    images = tuple(entries_of(stage.directory, "images", config.buckets))
     asked, answered = sum(entry.rows for entry in lists), sum(part.log.rows for part in parts)
     if asked != answered:
         raise AssertionError(f"images: {asked} rows in the fetch lists, {answered} in the logs")
-    tables = {"images": tuple(entries_of(stage.directory, "images", config.buckets)), "fetch_list": lists,
+    carried = sum(entry.rows for entry in images) - asked
+    tables = {"images": images, "fetch_list": lists,
               "fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
               "tars": tuple(part.bytes for part in parts)}
     notes = [f"{carried} of {carried + asked} image URLs were answered before; their bytes lie in the parts of "

@@ -1,14 +1,16 @@
 """Which images need no second download?  Rules over rows of an earlier `images` table."""
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from crawl import storage
 from crawl.block_list import BLOCKED, UNCHECKED, BlockList
 from crawl.frontier import is_passing
 from crawl.records import Image, ImageFetch
 from crawl.suppress import SUPPRESSED, Suppression
+from crawl.tables import in_order
 
 # Answers that depend on this machine's settings (how it reaches hosts), not on the web: asked again.
 _OURS = frozenset({"blocked_address", "blocked_egress", "blocked_no_contact", "tls_error"})
@@ -60,8 +62,11 @@ def suppressed_answer(asked: ImageFetch, known: Image | None, suppressed: Suppre
                  length=0)
 
 
-def only_answer(key: str, wanted: Sequence[ImageFetch], images: Sequence[Image]) -> Image:
-    """Returns the answer to one wanted URL; raises AssertionError when there is not exactly one (invariant 3)."""
-    if len(wanted) != 1 or len(images) != 1:
-        raise AssertionError(f"image {key}: asked for {len(wanted)} times, answered {len(images)} times")
-    return images[0]
+def one_for_one(asked: Iterable[str], answered: Iterable[Image]) -> list[Image]:
+    """Returns the answers sorted by key; raises AssertionError unless each wanted key has exactly one (invariant 3)."""
+    images = in_order(answered, "url_key")
+    wanted, found = collections.Counter(asked), collections.Counter(image.url_key for image in images)
+    for key in sorted(wanted.keys() | found.keys()):
+        if (wanted[key], found[key]) != (1, 1):
+            raise AssertionError(f"image {key}: asked for {wanted[key]} times, answered {found[key]} times")
+    return images

@@ -7,12 +7,41 @@ Empty text means "not known"; where the difference to "empty" matters the field 
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Callable
+from typing import Any
 
 ALLOW, DENY, UNKNOWN = "allow", "deny", "unknown"
 
 
+class Row:
+    """A record that travels: pickled as its class and values, in half the time that a frozen dataclass takes."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        kind: Any = type(self)
+        values, names = _values(kind)
+        return (_made, (kind, values(self))) if names else (kind, values(self))
+
+
+@functools.cache
+def _values(kind: Any) -> tuple[Callable[[Any], tuple[Any, ...]], tuple[str, ...]]:
+    """Returns the function that gives the values of a record, those given by keyword last, and the keywords."""
+    fields = dataclasses.fields(kind)
+    keywords = tuple(field.name for field in fields if field.kw_only)
+    names = (*(field.name for field in fields if not field.kw_only), *keywords)
+    return (operator.attrgetter(*names) if len(names) > 1 else lambda row: (getattr(row, names[0]),)), keywords
+
+
+def _made(kind: Any, values: tuple[Any, ...]) -> Any:
+    names = _values(kind)[1]
+    return kind(*values[:-len(names)], **dict(zip(names, values[-len(names):], strict=True)))
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class CrawlEntry:
+class CrawlEntry(Row):
     """A URL the crawl knows: a row of crawldb."""
 
     url_key: str
@@ -26,7 +55,7 @@ class CrawlEntry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FetchRow:
+class FetchRow(Row):
     """One row of a fetch list: what a fetch shard is to do, in this order."""
 
     order_key: str                 # sha256(seed, url_key): the order inside a shard
@@ -39,7 +68,7 @@ class FetchRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(Row):
     """One permission signal as found: robots, meta_robots, x_robots_tag, tdm, ..."""
 
     name: str
@@ -49,7 +78,7 @@ class Signal:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class FetchLog:
+class FetchLog(Row):
     """One row for each row of the fetch list: how it ended, and where its bytes are."""
 
     url_key: str
@@ -87,7 +116,7 @@ class ImageLog(FetchLog):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Host:
+class Host(Row):
     """What one authority answered for /robots.txt: a row of the `hosts` table of a fetch shard."""
 
     authority: str                 # scheme://host:port, the key
@@ -113,7 +142,7 @@ class Host:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Page:
+class Page(Row):
     """What a fetched page says of itself."""
 
     url_key: str
@@ -135,7 +164,7 @@ class Page:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Link:
+class Link(Row):
     """One link found on a page."""
 
     src_key: str
@@ -147,7 +176,7 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SourceText:
+class SourceText(Row):
     """One text that may describe an image, as found (charset decoded, entities decoded, white space folded)."""
 
     source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, ...
@@ -155,7 +184,7 @@ class SourceText:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(Row):
     """One occurrence of an image on a page: the unit of the `candidates` table."""
 
     occurrence: str                # 32 hex digits of sha256(page url_key, image url_key, ordinal), of an archive's page
@@ -188,7 +217,7 @@ class Candidate:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class BrokenRow:
+class BrokenRow(Row):
     """One row of a caption table or record of an archive that was passed over: a row of the table `broken`."""
 
     table: int                     # which of the tables or archives, from 0
@@ -198,7 +227,7 @@ class BrokenRow:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ImageFetch:
+class ImageFetch(Row):
     """One image URL to fetch: what judge asks for, and what the images stage answers with (one row each way)."""
 
     url_key: str
@@ -206,7 +235,7 @@ class ImageFetch:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Image:
+class Image(Row):
     """How one image URL ended: a row of the `images` table; facts come from the header, nothing is decoded here."""
 
     url_key: str

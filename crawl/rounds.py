@@ -157,12 +157,13 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     if done is not None:
         return done
     from crawl.fetch_transforms import FetchShards, ParseParts
-    from crawl.transforms import WriteTable, entries_of
+    from crawl.transforms import WriteTable, entries_of, given
     directory, config = crawl.directory(number), crawl.config
     known_hosts = tuple(path for tables in rounds for path in crawl.paths(tables["hosts"]))
 
     def build(root: Any) -> None:
-        parts = root | "Fetch pages" >> FetchShards(
+        shards = root | "Shards" >> given(list(range(config.shards)))
+        parts = shards | "Fetch pages" >> FetchShards(
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
             config.parts, known_hosts, BlockFile(suppressed=suppression(crawl.stage.out)))
         pages, links, candidates = parts | "Parse pages" >> ParseParts(

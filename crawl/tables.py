@@ -10,7 +10,9 @@ import dataclasses
 import functools
 import hashlib
 import io
+import itertools
 import json
+import operator
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
@@ -107,6 +109,16 @@ def _plain(hint: Any) -> Callable[[Any], Any] | None:
 def add_digests(digests: Iterable[int]) -> str:
     """Returns the logical digest of many rows or files: their sum, so that cuts and order do not matter."""
     return f"{sum(digests) % (1 << 256):064x}"
+
+
+def in_order(rows: Iterable[R], key: str) -> list[R]:
+    """Returns rows sorted by a field, and rows of an equal key by all their fields."""
+    ordered = []
+    by_key = operator.attrgetter(key)
+    for _, equal in itertools.groupby(sorted(rows, key=by_key), by_key):
+        same = list(equal)
+        ordered += same if len(same) == 1 else sorted(same, key=typing.cast(Any, dataclasses.astuple))
+    return ordered
 
 
 def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[str, Any]]:

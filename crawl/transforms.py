@@ -10,7 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from crawl import storage
-from crawl.tables import FileEntry, encode_table, from_row, read_table, stable_hash
+from crawl.tables import FileEntry, encode_table, from_row, in_order, read_table, stable_hash
 
 
 @dataclasses.dataclass
@@ -70,8 +70,7 @@ class WriteTable(beam.PTransform):
                 | "Write" >> beam.MapTuple(self._write))
 
     def _write(self, bucket: int, rows: Iterable[Any]) -> FileEntry:
-        ordered = sorted((row for row in rows if row is not None),
-                         key=lambda row: (getattr(row, self.key), dataclasses.astuple(row)))
+        ordered = in_order((row for row in rows if row is not None), self.key)
         return write_bucket(self.directory, self.name, bucket, self.buckets, self.record_type, ordered)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from crawl.records import Signal
+from crawl.records import Row, Signal
 
 # Floats that are compared, stored or break ties lie on this grid (invariant 2).
 SCORE_GRID = 4096
@@ -19,7 +19,7 @@ def on_grid(value: float) -> float:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Caption:
+class Caption(Row):
     """One text of an image after cleaning and rules."""
 
     source: str                    # SourceText.source
@@ -29,7 +29,7 @@ class Caption:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Judged:
+class Judged(Row):
     """One candidate row after the rules that need no download."""
 
     occurrence: str
@@ -55,7 +55,7 @@ class Judged:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class JudgedImage:
+class JudgedImage(Row):
     """One distinct image URL of the candidates."""
 
     image_key: str
@@ -63,7 +63,7 @@ class JudgedImage:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ImageFacts:
+class ImageFacts(Row):
     """What one decoded image is: a row a distinct sha256."""
 
     sha256: str
@@ -87,7 +87,7 @@ class ImageFacts:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Row):
     """One (image, text): kept, or rejected with the first failing reason."""
 
     pair_id: str                   # 32 hex digits of sha256(image sha256, normalised caption)
@@ -107,7 +107,7 @@ class Pair:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ImageOutcome:
+class ImageOutcome(Row):
     """How one image that arrived ended: kept, or the first failing reason."""
 
     sha256: str
@@ -115,7 +115,7 @@ class ImageOutcome:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class ScoredText:
+class ScoredText(Row):
     """One text that competed for an image."""
 
     source: str
@@ -124,7 +124,7 @@ class ScoredText:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Best:
+class Best(Row):
     """One kept image with its best caption: what shards/ stores."""
 
     key: str                       # first 32 hex digits of the sha256 of the bytes: the sample's key

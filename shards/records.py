@@ -4,7 +4,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from crawl.records import UNKNOWN, Signal
+from crawl.records import UNKNOWN, Row, Signal
 from filter.records import Best, ScoredText
 from shards.addresses import Address
 from shards.sample import EXTENSIONS, SAMPLE_FIELDS
@@ -25,7 +25,7 @@ class StoredBest(Best):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class RegionAddress:
+class RegionAddress(Row):
     """Where the regions of a kept image lie: a row for each row of `best`, in the same order."""
 
     key: str
@@ -38,7 +38,7 @@ class RegionAddress:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class SampleRow:
+class SampleRow(Row):
     """A sample as KEY.json tells it, and what the shard adds: a row of the Parquet beside each shard."""
 
     key: str

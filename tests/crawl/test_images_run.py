@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 from crawl import storage, tables, urls
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
-from crawl.known_images import may_carry, only_answer
+from crawl.known_images import may_carry, one_for_one
 from crawl.records import Image, ImageFetch
 from crawl.sniff import is_served_otherwise
 from crawl.stages import Manifest, Stage, current, read_manifest
@@ -164,10 +164,17 @@ def test_what_may_be_carried_over() -> None:
                 "timeout_total": False, "deferred_budget": False, "robots_denied": False, "optout_header": False,
                 "blocked_address": False}
     assert {name: may_carry(dataclasses.replace(row, outcome=name)) for name in outcomes} == outcomes
-    with pytest.raises(AssertionError, match="answered 2 times"):
-        only_answer("k", [ImageFetch("k", "u")], [row, row])
-    with pytest.raises(AssertionError, match="answered 0 times"):
-        only_answer("k", [ImageFetch("k", "u")], [])
+
+
+def test_one_answer_to_each_url() -> None:
+    rows = [Image(key, "u", "ok", 200, "u", "", (), "unknown", "png", 1, 1, 1, "s", "p", 0, 1) for key in "bca"]
+    assert [row.url_key for row in one_for_one("cab", rows)] == ["a", "b", "c"]
+    for asked, answered, message in (("abc", [*rows, rows[0]], "b: asked for 1 times, answered 2 times"),
+                                     ("abcd", rows, "d: asked for 1 times, answered 0 times"),
+                                     ("ab", rows, "c: asked for 0 times, answered 1 times"),
+                                     ("aabc", rows, "a: asked for 2 times, answered 1 times")):
+        with pytest.raises(AssertionError, match=message):
+            one_for_one(asked, answered)
 
 
 def test_without_a_judge_the_way_out_is_named(web: Web, tmp_path: pathlib.Path) -> None:
