@@ -20,8 +20,8 @@ from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
-from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog, Link
-from crawl.sitemaps import SitemapRules, named_by
+from crawl.records import FetchLog, FetchRow, Image, ImageLog
+from crawl.sitemaps import Named, SitemapRules
 from crawl.stages import record_as, recorded_epoch
 from crawl.suppress import Suppression
 from crawl.table_run import TableConfig, read_table_of
@@ -127,9 +127,9 @@ class ReadArchives(beam.PTransform):
 
 @dataclasses.dataclass
 class ParseParts(beam.PTransform):
-    """Parts of pages -> (pages, links, candidates); bodies are read by address and stay in the step.
+    """Parts of pages -> (pages, links, candidates, images of sitemaps).
 
-    A sitemap gives links only.
+    Bodies are read by address and stay in the step.
     """
 
     out: str
@@ -141,8 +141,8 @@ class ParseParts(beam.PTransform):
     def expand(self, parts: Any) -> Any:
         settings = ParseSettings(tuple(sorted(self.policy.tokens)), self.limits, self.sitemaps)
         work = _ParseFn(self.out, self.directory, self.policy.page_decoded_bytes, settings)
-        found = parts | "Parse" >> beam.ParDo(work).with_outputs("links", "candidates", main="pages")
-        return found["pages"], found["links"], found["candidates"]
+        found = parts | "Parse" >> beam.ParDo(work).with_outputs("links", "candidates", "images", main="pages")
+        return found["pages"], found["links"], found["candidates"], found["images"]
 
 
 class _ParseFn(beam.DoFn):
@@ -159,11 +159,14 @@ class _ParseFn(beam.DoFn):
 
     def process(self, part: Part) -> Iterator[Any]:
         for found in parsed_pages(self._box, self._stored(part)):
-            if not isinstance(found, tuple):
+            if isinstance(found, Named):
+                for image in found.images:
+                    yield beam.pvalue.TaggedOutput("images", image)
+            else:
                 yield found.page
                 for candidate in found.candidates:
                     yield beam.pvalue.TaggedOutput("candidates", candidate)
-            for link in found if isinstance(found, tuple) else found.links:
+            for link in found.links:
                 yield beam.pvalue.TaggedOutput("links", link)
         for log in read_matching(storage.join(self._directory, part.log.name), FetchLog, "links", bool):
             for link in links_of_refused(log):
@@ -174,21 +177,6 @@ class _ParseFn(beam.DoFn):
             if log.outcome == "ok":
                 yield log, read_response(storage.join(self._out, log.part), log.offset, log.length,
                                          self._most_bytes).body
-
-
-@dataclasses.dataclass
-class NamedSitemaps(beam.PTransform):
-    """Names of `hosts` files -> links to the sitemaps that robots.txt names; the bodies beside them are not kept."""
-
-    files: tuple[str, ...]
-    rules: SitemapRules
-
-    def expand(self, root: Any) -> Any:
-        return root | "Hosts files" >> beam.Create(self.files) | "Sitemaps" >> beam.FlatMap(self._read)
-
-    def _read(self, path: str) -> Iterator[Link]:
-        for host in read_matching(path, Host, "sitemaps", bool):
-            yield from named_by([(host.authority, host.sitemaps)], self.rules)
 
 
 @dataclasses.dataclass

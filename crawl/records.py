@@ -176,10 +176,26 @@ class Link(Row):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class SitemapImage(Row):
+    """One image that a sitemap gives to a page: what becomes a candidate when the page's permission is known."""
+
+    page_key: str
+    page_url: str
+    image_key: str
+    image_url: str
+    sitemap_key: str
+    ordinal: int                   # in that sitemap, from 0
+    title: str                     # at most 2,048 characters, as the caption
+    caption: str
+    licence: str                   # a URL, or ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class SourceText(Row):
     """One text that may describe an image, as found (charset decoded, entities decoded, white space folded)."""
 
-    source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, ...
+    source: str                    # alt, title, aria_label, figcaption, og_description, heading, surrounding, ...;
+                                   # of sitemaps image_caption and image_title
     text: str                      # at most 2,048 characters
 
 
@@ -193,7 +209,7 @@ class Candidate(Row):
     page_url: str                  # "" for a row of a caption table: there is no page
     image_key: str
     image_url: str
-    found_in: str                  # table, img.src, img.srcset, picture.source, img.data-src, noscript, og:image, ...
+    found_in: str                  # table, sitemap, img.src, img.srcset, picture.source, noscript, og:image, ...
     alternatives: tuple[str, ...]  # other URLs of the same DOM node
     texts: tuple[SourceText, ...]
     alt_present: bool              # alt="" (decorative) differs from no alt

@@ -4,8 +4,9 @@
                              fetch_list-*.parquet   one sorted list a fetch shard
                              selected.json          the first job of the round is done: its files
                              shard-0000/part-*      WARC parts, fetch log, robots answers (crawl/parts.py)
-                             pages-* links-* candidates-*
+                             pages-* links-* candidates-* sitemap_images-*
                              fetched.json           the second job is done: its files
+                    round-05/candidates-*           after the last round: what sitemaps gave to the pages
 
 A killed crawl goes on at the job it was in, and a fetch job inside its parts.  The driver reads names and counts only.
 """
@@ -25,7 +26,7 @@ from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
 from crawl.html import ParseLimits
 from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
-from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page
+from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage
 from crawl.seeds import read_seeds, way_out
 from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage
@@ -34,8 +35,8 @@ from crawl.tables import FileEntry, from_row, read_table
 
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
-# 7: links without identifiers of a visit
-FORMAT = 7
+# 7: links without identifiers of a visit; 8: images of sitemaps are candidates
+FORMAT = 8
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
@@ -123,8 +124,9 @@ def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
 def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
     """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
     number = len(rounds)
-    from crawl.fetch_transforms import NamedSitemaps, WriteFetchLists
+    from crawl.fetch_transforms import WriteFetchLists
     from crawl.frontier_transforms import HoldBack, SelectDue, UpdateCrawl
+    from crawl.sitemap_transforms import NamedSitemaps
     from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
     config = crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
@@ -166,21 +168,48 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
         parts = shards | "Fetch pages" >> FetchShards(
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
             config.parts, known_hosts, BlockFile(suppressed=suppression(crawl.stage.out)))
-        pages, links, candidates = parts | "Parse pages" >> ParseParts(
+        pages, links, candidates, images = parts | "Parse pages" >> ParseParts(
             crawl.stage.out, directory, config.fetch, config.parse, config.sitemaps)
         pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)
         links | "Write links" >> WriteTable(directory, "links", Link, "dst_key", config.buckets)
         candidates | "Write candidates" >> WriteTable(directory, "candidates", Candidate, "occurrence", config.buckets)
+        images | "Write sitemap images" >> WriteTable(directory, "sitemap_images", SitemapImage, "page_key",
+                                                      config.buckets)
 
     crawl.run(f"crawl: fetch round {number}, {_rows(selected['fetch_list'])} pages", build)
     parts = [part for shard in range(config.shards) for part in committed(directory, shard)]
-    tables = {name: tuple(entries_of(directory, name, config.buckets)) for name in ("pages", "links", "candidates")}
+    tables = {name: tuple(entries_of(directory, name, config.buckets))
+              for name in ("pages", "links", "candidates", "sitemap_images")}
     tables |= {"fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
                "warc": tuple(part.bytes for part in parts)}
     if _rows(tables["fetch_log"]) != _rows(selected["fetch_list"]):
         raise AssertionError(f"round {number}: {_rows(selected['fetch_list'])} rows in the fetch lists, "
                              f"{_rows(tables['fetch_log'])} in the logs")
     return _write_state(crawl, number, "fetched", tables)
+
+
+def _name_images(crawl: Crawl, rounds: list[Tables]) -> Tables:
+    """Returns the candidates that sitemaps give to the pages of all rounds, in no job where there are none."""
+    if not any(_rows(tables["sitemap_images"]) for tables in rounds):
+        return {"candidates": ()}
+    number = len(rounds)
+    done = read_state(crawl, number, "named")
+    if done is not None:
+        return done
+    from crawl.sitemap_transforms import SitemapCandidates
+    from crawl.transforms import ReadTables, WriteTable, entries_of
+    directory, buckets = crawl.directory(number), crawl.config.buckets
+    types: dict[str, type] = {"sitemap_images": SitemapImage, "pages": Page, "fetch_log": FetchLog}
+
+    def build(root: Any) -> None:
+        read = root | "Read rounds" >> ReadTables({
+            name: (tuple(path for tables in rounds for path in crawl.paths(tables[name])), record_type)
+            for name, record_type in types.items()})
+        (tuple(read.values()) | "Images of sitemaps" >> SitemapCandidates(crawl.config.sitemaps)
+         | "Write candidates" >> WriteTable(directory, "candidates", Candidate, "occurrence", buckets))
+
+    crawl.run("crawl: images of sitemaps", build)
+    return _write_state(crawl, number, "named", {"candidates": tuple(entries_of(directory, "candidates", buckets))})
 
 
 def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
@@ -194,11 +223,18 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
     if deferred:
         notes.append(f"{deferred} fetches were put off (outcomes deferred_*), to be tried again in a later round")
     tables: Tables = {name: tuple(entry for round_tables in rounds for entry in round_tables[name])
-                      for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list")}
-    tables |= {"crawldb": last["crawldb"], "seeds": last["seeds"]}
+                      for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list",
+                                   "sitemap_images")}
+    from_sitemaps = _name_images(crawl, rounds)["candidates"]
+    tables |= {"crawldb": last["crawldb"], "seeds": last["seeds"],
+               "candidates": tables["candidates"] + from_sitemaps}
+    funnel = [_page_funnel(tables)]
+    if named := _rows(tables["sitemap_images"]):
+        once = _rows(from_sitemaps)
+        ended = (("candidate", once), ("repeated_or_over_limit", named - once))
+        funnel.append(Funnel("crawl", "image in a sitemap", named, tuple(pair for pair in ended if pair[1])))
     candidates = _rows(tables["candidates"])
-    funnel = [_page_funnel(tables), Funnel("crawl", "candidate row", candidates,
-                                           (("found", candidates),) if candidates else ())]
+    funnel.append(Funnel("crawl", "candidate row", candidates, (("found", candidates),) if candidates else ()))
     return crawl.stage.commit(tables, funnel, notes=notes, extra={"rounds": len(rounds), "left_due": left})
 
 

@@ -23,6 +23,7 @@ _FURNITURE = re.compile(
     r"gravatar|emoji|smiley|spinner|loading|loader|placeholder|transparent|tracking|tracker|beacon|1x1|arrow|nav|rss|"
     r"captcha|adserver|doubleclick|clear)(?:[^a-z]|$)")
 _ADVERTISING_HOST = re.compile(r"(?:^|\.)(?:ads?|adserver|pixel|track(?:er|ing)?|analytics|stats|beacon)\d*\.")
+_NAMED = ("og:", "twitter:", "link", "meta", "json", "sitemap")
 _VECTOR_OR_ICON = (".svg", ".svgz", ".ico", ".cur")
 
 
@@ -59,6 +60,6 @@ def reject_url(url: str) -> str | None:
 def is_aside(in_main: bool, found_in: str, page_has_main_image: bool) -> bool:
     """Returns whether an occurrence stands in nav, header, footer or aside while others stand in the main part.
 
-    An image that the page names in its head (og:image) is about the page wherever it stands.
+    An image that the page names in its head (og:image) or its sitemap is about the page wherever it stands.
     """
-    return not in_main and page_has_main_image and not found_in.startswith(("og:", "twitter:", "link", "meta", "json"))
+    return not in_main and page_has_main_image and not found_in.startswith(_NAMED)

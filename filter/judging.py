@@ -15,8 +15,8 @@ from filter.records import Caption, Judged
 
 FETCH = "fetch"
 # Strongest first: the first text's reason names the row's outcome when none survives, and it breaks ties of scores.
-SOURCES = ("figcaption", "alt", "table", "title", "aria_label", "og_description", "surrounding", "heading",
-           "page_title")
+SOURCES = ("figcaption", "alt", "image_caption", "table", "title", "image_title", "aria_label", "og_description",
+           "surrounding", "heading", "page_title")
 _PAGE_SOURCES = ("og_description", "page_title")     # said of the page; alt="" says that the picture is decoration
 
 

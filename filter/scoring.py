@@ -32,6 +32,7 @@ WEAK_MODEL = pathlib.Path(__file__).parent / "data" / "weak_scorer.txt"
 PRIOR_BIAS = -1.0
 PRIOR_WEIGHTS = {
     "source_figcaption": 1.6, "source_alt": 1.4, "source_title": 0.9, "source_aria_label": 0.9, "source_table": 0.3,
+    "source_image_caption": 1.4, "source_image_title": 0.9,
     "source_og_description": 0.2, "source_surrounding": -1.2, "source_heading": -1.6, "source_page_title": -2.0,
     "length_fit": 1.2, "function_share": 0.5, "unknown_share": -1.5, "capital_share": -0.8, "digit_share": -2.0,
     "distinct_share": 0.3, "person_share": -8.0,

@@ -10,7 +10,7 @@ from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import Found, parse_page
 from crawl.records import FetchLog
 from crawl.sandbox_client import SandboxLimits
-from crawl.sitemaps import SitemapRules
+from crawl.sitemaps import Named, SitemapRules
 
 SETTINGS = ParseSettings(("imagebert", "*"), ParseLimits(), SitemapRules())
 
@@ -53,15 +53,18 @@ def test_real_pages_give_the_same_in_the_box_as_outside(folder):
 
 def test_a_page_that_swells_and_a_sitemap_are_rows_too():
     deep = b"<div>" * 3_000_000
-    listed = b"<urlset><url><loc>http://a.example/x</loc></url></urlset>"
+    listed = (b"<urlset><url><loc>http://a.example/x</loc><image:image><image:loc>http://b.example/i</image:loc></image:image>"
+              b"</url></urlset>")
     stored = [(log_of(1), b"<p>one <img src=a.jpg alt='a red barn'>"), (log_of(2), deep),
               (log_of(3, kind="sitemap", content_type="text/xml"), listed), (log_of(4), b"<p>two")]
     with page_sandbox(SETTINGS, SandboxLimits(memory=400 << 20, item_s=2.0)) as box:
-        one, two, links, last = parsed_pages(box, stored)
+        one, two, named, last = parsed_pages(box, stored)
     assert isinstance(one, Found) and one.candidates[0].image_url == "http://a.example/a.jpg"
     assert isinstance(two, Found) and two.page.outcome in ("parse_failed", "parse_timeout", "parse_out_of_memory",
                                                            "parse_crashed") and not two.candidates
-    assert isinstance(links, tuple) and (links[0].dst_url, links[0].src_key) == ("http://a.example/x", f"{3:032x}")
+    assert isinstance(named, Named)
+    assert [(link.dst_url, link.src_key) for link in named.links] == [("http://a.example/x", f"{3:032x}")]
+    assert [(image.image_url, image.sitemap_key) for image in named.images] == [("http://b.example/i", f"{3:032x}")]
     assert isinstance(last, Found) and last.page.outcome == "parsed"
 
 

@@ -13,7 +13,7 @@ from crawl import tables, urls
 from crawl.frontier import FrontierRules
 from crawl.records import CrawlEntry, FetchLog, FetchRow
 from crawl.rounds import CrawlConfig, crawl_pages
-from crawl.sitemaps import SitemapRules, links_of, named_by
+from crawl.sitemaps import SitemapRules, named_by, named_in
 from crawl.stages import Manifest
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
@@ -34,7 +34,7 @@ def index(*given: str) -> bytes:
 
 def pages(body: bytes, log: FetchLog = LOG, rules: SitemapRules = RULES) -> list[tuple[str, str, int]]:
     return [(link.dst_url.removeprefix("http://a.test"), link.kind, link.depth)
-            for link in links_of(log, body, rules)]
+            for link in named_in(log, body, rules).links]
 
 
 @pytest.mark.parametrize("body", [

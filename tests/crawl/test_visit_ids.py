@@ -11,7 +11,7 @@ from crawl import urls
 from crawl.frontier import FrontierRules
 from crawl.records import FetchLog
 from crawl.rounds import CrawlConfig, crawl_pages
-from crawl.sitemaps import SitemapRules, links_of
+from crawl.sitemaps import SitemapRules, named_in
 from crawl.visit_ids import without_visit_id
 from tests.crawl.loopback import quick, serving
 from tests.crawl.running import run
@@ -66,4 +66,4 @@ def test_a_sitemap_names_no_visit() -> None:
     log = FetchLog(urls.url_key(url), url, "sitemap", 1, "ok", 200, url, (), "", "", 0, False, (), "unknown", "", 0, 0,
                    "", "", 0)
     body = f"<urlset><loc>http://a.test/x?PHPSESSID={HEX}</loc><loc>http://a.test/x</loc></urlset>".encode()
-    assert [link.dst_url for link in links_of(log, body, SitemapRules())] == ["http://a.test/x"]
+    assert [link.dst_url for link in named_in(log, body, SitemapRules()).links] == ["http://a.test/x"]

@@ -58,6 +58,16 @@ def test_an_image_beside_the_main_part_gives_way_to_those_in_it():
     assert sum(row.outcome == "fetch" for row in settle_page([head, main, aside], JudgeConfig())) == 2
 
 
+def test_an_image_of_a_sitemap_is_judged_by_its_own_texts_and_is_no_aside():
+    said = texts(page_title="Farm", image_title="The barn", image_caption="The red barn stands in the green field.")
+    named = judge_candidate(candidate("https://a.example/d.jpg", in_main=False, found_in="sitemap", alt_present=False,
+                                      texts=said), JudgeConfig())
+    assert [(caption.source, caption.reason) for caption in named.captions][:2] == [
+        ("image_caption", ""), ("image_title", "too_few_words")]
+    settled = settle_page([judge_candidate(candidate(IMAGE), JudgeConfig()), named], JudgeConfig())
+    assert {row.outcome for row in settled} == {"fetch"}
+
+
 def test_a_text_under_many_images_of_a_page_is_about_the_page():
     rows = [judge_candidate(candidate(f"https://a.example/{n}.jpg"), JudgeConfig()) for n in range(4)]
     assert {row.outcome for row in settle_page(rows[:3], JudgeConfig())} == {"fetch"}
