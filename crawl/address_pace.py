@@ -1,8 +1,6 @@
 """How often one IP address is dialled, whatever names led to it: a thousand small sites may share a machine."""
 from __future__ import annotations
 
-import ipaddress
-
 from crawl import netguard
 
 DEFAULT_RATE = 10.0                # requests a second to one public address
@@ -23,7 +21,7 @@ class AddressPace:
 
         What has to wait has a moment booked, and asks again then under the same name.
         """
-        rate = self._rate or (DEFAULT_RATE if netguard.is_public(ipaddress.ip_address(address)) else 0.0)
+        rate = self._rate or (DEFAULT_RATE if netguard.is_public_text(address) else 0.0)
         if not rate:
             return 0.0
         where, moment = self._booked.pop(request, ("", 0.0))

@@ -104,7 +104,7 @@ class Resolver:
         kept = self._kept.get(name)
         if kept is not None and kept[0] > self._clock():
             self.cost.at_hand += 1
-            return dataclasses.replace(kept[1], seconds=0.0)
+            return kept[1]
         if name in self._tokens:
             self._tokens[name].append(token)
         else:
@@ -167,7 +167,7 @@ class Resolver:
         return Lookup(addresses, "", seconds), min(max(lifetime, self._limits.least_s), self._limits.most_s)
 
     def _keep(self, name: str, found: Lookup, lifetime: float) -> None:
-        self._kept[name] = (self._clock() + lifetime, found)
+        self._kept[name] = (self._clock() + lifetime, dataclasses.replace(found, seconds=0.0))
         self._kept.move_to_end(name)
         if len(self._kept) > self._limits.names:
             self._kept.popitem(last=False)

@@ -59,6 +59,7 @@ class Client:
         self._running: dict[Any, tuple[_Transfer, Any]] = {}
         self._resolving = 0            # requests whose host's address is not known yet
         self._refused: list[tuple[Any, Answer]] = []     # requests that ended before they were made
+        self._held = 0                 # bytes of answers under way, when something last came in
 
     def __enter__(self) -> Client:
         return self
@@ -82,8 +83,7 @@ class Client:
     @property
     def is_full(self) -> bool:
         """Returns whether another request has to wait: too many of them, or too many bytes held."""
-        return (self.in_flight >= self._network.max_in_flight
-                or sum(transfer.size for transfer, _ in self._running.values()) > self._network.max_buffered_bytes)
+        return self.in_flight >= self._network.max_in_flight or self._held > self._network.max_buffered_bytes
 
     def start(self, url: str, kind: str, timeout_s: float, token: Any) -> None:
         """Begins a request of a `page`, `sitemap`, `image` or `robots` file; `token` comes back with its answer."""
@@ -119,7 +119,7 @@ class Client:
             return
         transfer = _Transfer(request.url, request.kind, request.timeout_s - dns_s, self._policy,
                              self._addresses.may_dial, dns_s)
-        easy = self._idle.pop() if self._idle else pycurl.Curl()
+        easy = self._idle.pop() if self._idle else self._handle()
         self._set_up(easy, transfer)
         easy.setopt(pycurl.CONNECT_TO, [f"{_bracketed(urls.host(request.url))}:{urls.port(request.url)}:"
                                         f"{_bracketed(address)}:{port}"])
@@ -146,6 +146,7 @@ class Client:
                 time.sleep(min(limit, _RESOLVER_POLL_S))
             self._perform()
             done = self._ended()
+        self._held = sum(transfer.size for transfer, _ in self._running.values())
         return done
 
     def _perform(self) -> None:
@@ -162,22 +163,28 @@ class Client:
                 done.append((token, transfer.answer(easy, code, message)))
                 transfer.close()
                 self._multi.remove_handle(easy)
-                easy.reset()
                 self._idle.append(easy)
         return done
 
-    def _set_up(self, easy: Any, transfer: _Transfer) -> None:
-        policy = self._policy
+    def _handle(self) -> Any:
+        """Returns a handle with what holds for every request."""
+        policy, easy = self._policy, pycurl.Curl()
         for option, value in (
-                (pycurl.URL, transfer.url), (pycurl.PATH_AS_IS, 1), (pycurl.FOLLOWLOCATION, 0), (pycurl.NOSIGNAL, 1),
+                (pycurl.PATH_AS_IS, 1), (pycurl.FOLLOWLOCATION, 0), (pycurl.NOSIGNAL, 1),
                 (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS), (pycurl.PROXY, ""), (pycurl.NOPROXY, "*"),
                 (pycurl.NETRC, pycurl.NETRC_IGNORED), (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
                 (pycurl.SSL_VERIFYPEER, 1), (pycurl.SSL_VERIFYHOST, 2), (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
                 (pycurl.CAINFO, self._network.ca_file or certifi.where()),
                 (pycurl.CONNECTTIMEOUT_MS, int(1000 * policy.connect_timeout_s)),
-                (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
                 (pycurl.LOW_SPEED_LIMIT, policy.min_bytes_per_s), (pycurl.LOW_SPEED_TIME, policy.slow_after_s),
-                (pycurl.USERAGENT, policy.header),
+                (pycurl.USERAGENT, policy.header)):
+            easy.setopt(option, value)
+        return easy
+
+    def _set_up(self, easy: Any, transfer: _Transfer) -> None:
+        """Sets every option that depends on the request: a handle is used again without a reset."""
+        for option, value in (
+                (pycurl.URL, transfer.url), (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
                 (pycurl.HTTPHEADER, accept_lines(transfer.kind)),
                 (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
                 (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
@@ -215,6 +222,7 @@ class _Transfer:
         self._refused = False          # the guard said no
         self._stopped = ""             # why we hung up: cut, too_large, not_html, protocol_error
         self._status_line = ""
+        self._status = 0
         self._headers: list[tuple[str, str]] = []
         self._header_bytes = 0
         self._pieces: list[bytes] = []
@@ -237,6 +245,8 @@ class _Transfer:
             return len(line)                                   # a trailer
         if line.startswith(b"HTTP/"):                          # also after a 1xx answer
             self._status_line = line.decode("latin-1").strip()
+            code = self._status_line.split(" ", 2)[1:2]
+            self._status = int(code[0]) if code and len(code[0]) == 3 and code[0].isdecimal() else 0
             self._headers.clear()
         elif line.strip():
             name, _, value = line.decode("latin-1").partition(":")
@@ -309,11 +319,6 @@ class _Transfer:
         if code in _TLS_ERRORS:
             return "tls_error", ""
         return _ERRORS.get(code, "protocol_error"), ""
-
-    @property
-    def _status(self) -> int:
-        code = self._status_line.split(" ", 2)[1:2]
-        return int(code[0]) if code and len(code[0]) == 3 and code[0].isdecimal() else 0
 
     def _header(self, name: str) -> str:
         return ", ".join(value for key, value in self._headers if key.lower() == name)

@@ -50,6 +50,11 @@ def is_public(address: Address) -> bool:
     return all(form.is_global and not _within(form, _NEVER_PUBLIC) for form in _forms(address))
 
 
+def is_public_text(address: str) -> bool:
+    """Returns whether an address as it is written is public; False for what is none."""
+    return _seen(address)[1]
+
+
 @functools.lru_cache(maxsize=65536)
 def _seen(address: str) -> tuple[Address | None, bool]:
     """Returns the parsed address, None for what is none, and whether it is public."""
@@ -104,11 +109,7 @@ class AddressPolicy:
 
     def is_allowed(self, url: str) -> bool:
         """Returns whether the operator opened a URL's host and port, by name or by the address they mapped it to."""
-        host, port = urls.host(url), urls.port(url)
-        if self._opened(host, port):
-            return True
-        target = self.mapped(host, port)
-        return target is not None and self._opened(*target)
+        return _is_allowed(self, urls.host(url), urls.port(url))
 
     def refusal(self, url: str) -> str:
         """Returns why a URL is not to be dialled at all, "" when its address may decide: before any DNS."""
@@ -136,6 +137,12 @@ class AddressPolicy:
         return any(port in ports or not ports
                    for name, ports in _entries(self.allow_hosts)
                    if (host.endswith(name[1:]) if name.startswith("*.") else _same_host(host, name)))
+
+
+@functools.lru_cache(maxsize=65536)
+def _is_allowed(policy: AddressPolicy, host: str, port: int) -> bool:
+    target = policy.mapped(host, port)
+    return policy._opened(host, port) or target is not None and policy._opened(*target)
 
 
 @functools.lru_cache(maxsize=16)

@@ -107,7 +107,7 @@ class PartWriter:
         self._folder = storage.join(directory, shard_name(shard))
         self._local = tempfile.gettempdir() if storage.is_remote(directory) else self._folder
         self._file: BinaryIO | None = None
-        self._rows: list[tuple[FetchLog, bool]] = []
+        self._rows: list[tuple[FetchLog, tuple[int, int] | None]] = []     # and where their bytes are
         self._hosts: list[Host] = []
         self._stored: dict[str, tuple[int, int]] = {}        # sha256 of an image -> its place in this part
         self._size = 0
@@ -136,8 +136,8 @@ class PartWriter:
     def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"") -> None:
         """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
 
-        `before` is stored in front of them and not addressed: the request's own member.  The row's `part` is set when
-        the part is committed, its `offset` and `length` here.
+        `before` is stored in front of them and not addressed: the request's own member.  The row's address is set
+        when the part is committed.
         """
         if not self._rows:
             self._opened_at = self._clock()
@@ -145,10 +145,10 @@ class PartWriter:
         self._held += sum(len(host.body) + len(host.tdm_body) for host in hosts)
         if before:
             self._append(before)
+        place = None
         if stored:
-            offset, length = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
-            row = dataclasses.replace(row, offset=offset, length=length)
-        self._rows.append((row, bool(stored)))
+            place = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
+        self._rows.append((row, place))
 
     def is_full(self) -> bool:
         """Returns whether the part has reached one of its limits."""
@@ -168,7 +168,8 @@ class PartWriter:
         body = self._commit_bytes(stem)
         part = storage.join(os.path.relpath(self._directory, self._out) if not storage.is_remote(self._directory)
                             else self._directory.removeprefix(self._out).strip("/"), body.name)
-        rows = [dataclasses.replace(row, part=part) if is_stored else row for row, is_stored in self._rows]
+        rows = [dataclasses.replace(row, part=part, offset=place[0], length=place[1]) if place else row
+                for row, place in self._rows]
         log = self._commit_table(stem, ".parquet", ImageLog if self._kind == "image" else FetchLog, rows)
         hosts = self._commit_table(stem, ".hosts.parquet", Host, self._hosts)
         committed_part = Part(self._shard, self._index, body, log, hosts)
@@ -231,12 +232,32 @@ class PartWriter:
         """Writes a tar member named by its hash, once in a part; returns where the image's own bytes are."""
         if row.sha256 not in self._stored:
             assert isinstance(row, ImageLog)
-            member = tarfile.TarInfo(f"{row.sha256}.{row.format}")
-            member.size, member.mtime, member.mode = len(data), 0, 0o644
-            self._append(member.tobuf(tarfile.USTAR_FORMAT))
-            self._stored[row.sha256] = self._append(data)
-            self._append(b"\0" * (-len(data) % _BLOCK))
+            header = member_header(f"{row.sha256}.{row.format}", len(data))
+            offset, _ = self._append(header + data + b"\0" * (-len(data) % _BLOCK))
+            self._stored[row.sha256] = offset + len(header), len(data)
         return self._stored[row.sha256]
+
+
+def _empty_header() -> bytes:
+    member = tarfile.TarInfo()
+    member.mode, member.mtime = 0o644, 0
+    header = member.tobuf(tarfile.USTAR_FORMAT)
+    return header[:148] + b" " * 8 + header[156:]
+
+
+_HEADER = _empty_header()
+
+
+def member_header(name: str, size: int) -> bytes:
+    """Returns the header of a tar member as `tarfile` writes it (ustar, mode 644, mtime 0), in a tenth of its time.
+
+    Args: name: of at most 100 ASCII characters.
+    """
+    header = bytearray(_HEADER)
+    header[:len(name)] = name.encode("ascii")
+    header[124:135] = b"%011o" % size
+    header[148:155] = b"%06o\0" % sum(header)                    # blanks stand there until now
+    return bytes(header)
 
 
 def _remove_leftovers(folder: str, prefix: str) -> None:

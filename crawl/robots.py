@@ -12,6 +12,7 @@ from collections.abc import Iterable
 _BOM = b"\xef\xbb\xbf"
 _MAX_LINE = 16_664                 # bytes of a line that count, as in Google's parser
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_CANONICAL = re.compile(r"[!-#&-)+-~]*")      # no `$`, `%` or `*`, nothing outside ASCII
 _TOKEN = re.compile(r"[A-Za-z_-]+")
 _RATE = re.compile(r"(\d{1,6})\s*/\s*(\d{1,6})\s*([smh]?)", re.IGNORECASE)
 _UNIT_S = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -247,6 +248,8 @@ def canonical(text: str, *, is_pattern: bool) -> str:
     Octets outside ASCII are percent-encoded, hex digits upper case, unreserved ones decoded.  A `$`, and in a path
     a `*`, is encoded too, so that a pattern's `%24` or `%2A` fits it and its own `*` stays the wildcard.
     """
+    if _CANONICAL.fullmatch(text):
+        return text                # most are: nothing in them has another spelling
     data = text.encode("utf-8", "replace")
     out: list[str] = []
     at = 0

@@ -5,7 +5,7 @@ import tarfile
 import pytest
 
 from crawl import storage, tables
-from crawl.parts import PartLimits, PartWriter, committed
+from crawl.parts import PartLimits, PartWriter, committed, member_header
 from crawl.records import FetchLog, ImageLog
 
 
@@ -119,3 +119,10 @@ def test_a_commit_that_fails_half_way_says_why_and_leaves_no_open_file(tmp_path,
         parts.add(image_row("a", b"one"), [], b"one")
         parts.commit()
     assert os.listdir(tmp_path / "images" / "x" / "shard-0007") == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 54_321, 32 << 20, 2**33 - 1])
+def test_the_header_of_a_member_is_the_one_tarfile_writes(size):
+    member = tarfile.TarInfo("ab" * 32 + ".webp")
+    member.size, member.mtime, member.mode = size, 0, 0o644
+    assert member_header(member.name, size) == member.tobuf(tarfile.USTAR_FORMAT)

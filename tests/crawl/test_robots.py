@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from crawl.robots import Robots
+from crawl.robots import Robots, canonical
 
 ME = "ImageBot"
 
@@ -141,3 +141,11 @@ def test_many_agents_in_front_of_many_rules_share_them() -> None:
     robots = Robots(text.encode())
     assert not robots.decide("/x", "abc").allowed
     assert len({id(lines) for groups in robots._groups.values() for lines, _ in groups}) == 1
+
+
+@pytest.mark.parametrize(("text", "path", "pattern"), [
+    ("/a/b-c_d.e~f?g=h&i+j;k,l:m@n!o'(p)#", None, None), ("/a*b", "/a%2Ab", None), ("/a$", "/a%24", "/a%24"),
+    ("/%7ea%2fb", "/~a%2Fb", "/~a%2Fb"), ("/%", None, None), ("/\u00e9 \x7f", "/%C3%A9%20%7F", "/%C3%A9%20%7F")])
+def test_r18_every_octet_has_one_spelling(text, path, pattern):
+    assert canonical(text, is_pattern=False) == (path or text)
+    assert canonical(text, is_pattern=True) == (pattern or text)
