@@ -15,6 +15,8 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
+from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig
 from model.inputs import REGION_POSITION, SEGMENT_IMAGE, Pack
@@ -39,6 +41,8 @@ class ImageBert(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.attention_dropout = config.attention_dropout
+        self.recompute = False         # in the backward, layer by layer, instead of keeping activations
         self.embeddings = Embeddings(config)
         self.layers = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.pooler = nn.Linear(config.hidden, config.hidden)
@@ -70,9 +74,12 @@ class ImageBert(nn.Module):
     def encode(self, pack: Pack) -> Tensor:
         """Returns the last hidden states, [T, D]."""
         x_TD = self.embeddings(pack)
-        attend = attention_over(pack, x_TD)
+        attend = attention_over(pack, x_TD, self.attention_dropout if self.training else 0.0)
         for layer in self.layers:
-            x_TD = layer(x_TD, attend)
+            if self.recompute and torch.is_grad_enabled():
+                x_TD = checkpoint(layer, x_TD, attend, use_reentrant=False)
+            else:
+                x_TD = layer(x_TD, attend)
         return x_TD
 
     def match(self, pack: Pack) -> Tensor:
@@ -133,7 +140,6 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.attention_dropout = config.attention_dropout
         self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
         self.attention_out = nn.Linear(config.hidden, config.hidden)
         self.attention_norm = nn.LayerNorm(config.hidden, config.layer_norm_eps)
@@ -145,39 +151,40 @@ class Block(nn.Module):
     def forward(self, x_TD: Tensor, attend: Attention) -> Tensor:
         """Returns the layer's output, [T, D]."""
         qkv = self.qkv(x_TD).view(len(x_TD), 3, self.heads, -1)
-        mixed_TD = attend(qkv, self.attention_dropout if self.training else 0.0)
+        mixed_TD = attend(qkv)
         x_TD = self.attention_norm(x_TD + self.dropout(self.attention_out(mixed_TD)))
         return self.output_norm(x_TD + self.dropout(self.contract(F.gelu(self.expand(x_TD)))))
 
 
-# (qkv [T, 3, heads, D / heads], dropout) -> [T, D]; a token sees its own sequence only
-Attention = Callable[[Tensor, float], Tensor]
+# qkv [T, 3, heads, D / heads] -> [T, D]; a token sees its own sequence only
+Attention = Callable[[Tensor], Tensor]
 
 
-def attention_over(pack: Pack, x_TD: Tensor) -> Attention:
+def attention_over(pack: Pack, x_TD: Tensor, dropout: float) -> Attention:
     """Returns the attention of a pack: variable-length kernel on a GPU in half precision, else padded views."""
     half = x_TD.is_cuda and (x_TD.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cuda"))
-    variable = _varlen_attn() if half else None
-    padded = functools.cache(lambda: _padded_views(pack.cu_seqlens, pack.longest, len(x_TD)))
+    if half and not dropout:      # the kernel has no dropout (training.md section 5)
+        def attend(qkv: Tensor) -> Tensor:
+            q, k, v = qkv.unbind(1)
+            mixed_TD = cast(Tensor, varlen_attn(q, k, v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest))
+            return mixed_TD.reshape(len(qkv), -1)
+        return attend
+    views = _padded_views(pack.cu_seqlens, pack.longest, len(x_TD))
 
-    def attend(qkv: Tensor, dropout: float) -> Tensor:
-        if variable is None or dropout:     # the kernel has no dropout (training.md section 5)
-            mixed = [view(qkv[first:last], dropout) for first, last, view in padded()]
-            return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
-        q, k, v = qkv.unbind(1)
-        mixed_TD = variable(q, k, v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest)
-        return mixed_TD.reshape(len(qkv), -1)
-    return attend
+    def attend_padded(qkv: Tensor) -> Tensor:
+        mixed = [view(qkv[first:last], dropout) for first, last, view in views]
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+    return attend_padded
 
 
 def _padded_views(cu_seqlens: Tensor, longest: int, tokens: int) -> list[tuple[int, int, PaddedAttention]]:
     """Returns (first token, last token, attention) of one view, or of two where that saves padding.
 
     Joint sequences come first and are twice as long as image-only and text-only ones, so one cut halves the work.
-    Only on the CPU: elsewhere shapes must not depend on data.
+    Only on the CPU and not compiled: elsewhere shapes must not depend on data.
     """
     count = len(cu_seqlens) - 1
-    if cu_seqlens.is_cuda or count < 2:
+    if cu_seqlens.is_cuda or torch.compiler.is_compiling() or count < 2:
         return [(0, tokens, PaddedAttention(cu_seqlens, longest, tokens))]
     lengths = cu_seqlens.diff().long()
     before = lengths.cummax(0).values[:-1]
@@ -212,15 +219,6 @@ class PaddedAttention:
         q, k, v = padded.permute(2, 0, 3, 1, 4)                     # each [S, heads, L, size]
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask, dropout_p=dropout)
         return mixed.transpose(1, 2).reshape(-1, heads * size)[self.back]
-
-
-@functools.cache
-def _varlen_attn() -> Callable[..., Tensor] | None:
-    try:
-        from torch.nn.attention.varlen import varlen_attn
-    except ImportError:
-        return None
-    return cast(Callable[..., Tensor], varlen_attn)
 
 
 class WordHead(nn.Module):

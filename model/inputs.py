@@ -93,6 +93,11 @@ class Pack:
                  for field in dataclasses.fields(self) if isinstance(getattr(self, field.name), Tensor)}
         return dataclasses.replace(self, **moved)
 
+    def fixed(self) -> Pack:
+        """Returns the same pack with nothing on the host that differs between packs: what a compiled forward takes."""
+        return dataclasses.replace(self, tokens=0, sequences=0, words=0, regions=0, distinct=0, masked_words=0,
+                                   masked_regions=0, contrasts=0)
+
     def cropped(self) -> Pack:
         """Returns views without the unused rest of every capacity: the same losses for less work."""
         sizes = {"token_source": self.tokens, "cu_seqlens": self.sequences + 1, "contrast_ids": self.contrasts}

@@ -32,6 +32,7 @@ class LossWeights:
 
 
 LOSSES = tuple(field.name for field in dataclasses.fields(LossWeights))
+ACCURACIES = ("mlm_accuracy", "moc_accuracy", "itm_accuracy")
 
 
 def losses_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
@@ -45,6 +46,24 @@ def losses_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
     """Returns what is minimised; a loss of weight 0 stays in the graph, so that every parameter has a gradient."""
     return torch.stack([losses[name] * getattr(weights, name) for name in LOSSES]).sum()
+
+
+def covered_by(pack: Pack) -> tuple[int, ...]:
+    """Returns 1 for every loss that the pack says something about, else 0, in the order of LOSSES."""
+    words = _covers(pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
+    regions = _covers(pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+    return words, regions, regions, _covers(pack.itm_weights), _covers(pack.contrast_weights)
+
+
+@torch.no_grad()
+def accuracies_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
+    """Returns the share of right answers of the tasks that have one, over what their losses cover."""
+    words = (outputs.mlm_logits.argmax(-1) == pack.masked_word_targets).float()
+    classes = (outputs.moc_logits.argmax(-1) == pack.classes[pack.masked_region_rows]).float()
+    matches = ((outputs.itm_logits > 0) == (pack.matched > 0)).float()
+    return {"mlm_accuracy": _mean(words, pack.masked_word_weights * pack.matched[pack.masked_word_sequences]),
+            "moc_accuracy": _mean(classes, pack.masked_region_weights * pack.matched[pack.masked_region_sequences]),
+            "itm_accuracy": _mean(matches, pack.itm_weights)}
 
 
 def mlm_loss(outputs: Outputs, pack: Pack) -> Tensor:
@@ -101,6 +120,10 @@ def contrastive_loss(outputs: Outputs, pack: Pack) -> Tensor:
 def _exact(values: Tensor) -> Tensor:
     """Returns what losses are computed in: f32 from half precision, f64 where the model is f64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _covers(weights: Tensor) -> int:
+    return int(bool((weights > 0).any()))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
     OUT/checkpoint.json                           {"current": "checkpoints/1-pretrain-00002000", "sha256": ...}
     OUT/checkpoints/1-pretrain-00002000/model.safetensors
                                         optimizer.safetensors
+                                        average.safetensors     mean of past weights, where the run keeps one
                                         state.json       where the run is, and digests of what it was made from
                                         vocab.txt        the tokenizer, so that the checkpoint can be used alone
 
@@ -27,10 +28,12 @@ from crawl.config import as_dict
 from crawl.errors import UsageError
 from model.config import ModelConfig
 from model.imagebert import ImageBert
+from train.average import WeightAverage
 from train.order import LaneState
 
 POINTER = "checkpoint.json"
-FORMAT = 1
+AVERAGE = "average.safetensors"
+FORMAT = 2
 _KEPT = 2      # the current one, and the one before it for a person who wants to go back
 
 
@@ -60,6 +63,8 @@ class RunState:
     parent: str                    # sha256 of the state.json this run resumed from, "" for none
     sources: Sources
     model: dict[str, Any]          # ModelConfig
+    loss_scale: float = 1.0        # of fp16's losses; 1 in other formats
+    finite_steps: int = 0          # in a row at this scale
     format: int = FORMAT
 
 
@@ -71,34 +76,42 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def save(self, model: ImageBert, optimizer: torch.optim.Optimizer, state: RunState) -> None:
-        """Copies weights and optimizer, then returns while a thread writes them."""
+    def save(self, model: ImageBert, optimizer: torch.optim.Optimizer, state: RunState,
+             average: WeightAverage | None = None) -> None:
+        """Copies weights, their average and the optimizer, then returns while a thread writes them."""
         self.wait()
         weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in own_tensors(model).items()}
         moments = {name: tensor.detach().to("cpu", copy=True)
                    for name, tensor in optimizer_tensors(model, optimizer).items()}
-        self._thread = threading.Thread(target=self._write, args=(weights, moments, state), name="checkpoint")
+        averages = {name: tensor.to("cpu", copy=True) for name, tensor in average.tensors.items()} if average else {}
+        self._thread = threading.Thread(target=self._write, args=(weights, moments, averages, state),
+                                        name="checkpoint")
         self._thread.start()
 
-    def wait(self) -> None:
-        """Returns when nothing is being written; raises what the writing raised."""
+    def close(self) -> None:
+        """Returns when nothing is being written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def wait(self) -> None:
+        """Returns when nothing is being written; raises what the writing raised."""
+        self.close()
         if self._failure is not None:
             raise self._failure
 
-    def _write(self, weights: dict[str, Tensor], moments: dict[str, Tensor], state: RunState) -> None:
+    def _write(self, weights: dict[str, Tensor], moments: dict[str, Tensor], averages: dict[str, Tensor],
+               state: RunState) -> None:
         try:
-            write_checkpoint(self._out, self._vocab_path, weights, moments, state)
+            write_checkpoint(self._out, self._vocab_path, weights, moments, state, averages)
         except Exception as failure:      # shown by the next wait(), in the thread that can stop the run
             self._failure = failure
 
 
 def write_checkpoint(out: str, vocab_path: str, weights: dict[str, Tensor], moments: dict[str, Tensor],
-                     state: RunState) -> str:
+                     state: RunState, averages: dict[str, Tensor] | None = None) -> str:
     """Commits one checkpoint and then the pointer to it; returns its folder."""
-    name = f"checkpoints/{state.stage}-{state.stage_name}-{state.step:08d}"
+    name = folder_name(state)
     folder = os.path.join(out, name)
     temporary = folder + ".tmp"
     for stale in (temporary, folder):     # of a killed life: the pointer names neither
@@ -108,6 +121,8 @@ def write_checkpoint(out: str, vocab_path: str, weights: dict[str, Tensor], mome
         os.makedirs(temporary)
         save_file(weights, os.path.join(temporary, "model.safetensors"))
         save_file(moments, os.path.join(temporary, "optimizer.safetensors"))
+        if averages:
+            save_file(averages, os.path.join(temporary, AVERAGE))
         shutil.copyfile(vocab_path, os.path.join(temporary, "vocab.txt"))
         _write_json(os.path.join(temporary, "state.json"), dataclasses.asdict(state))
         for file in os.listdir(temporary):
@@ -122,6 +137,11 @@ def write_checkpoint(out: str, vocab_path: str, weights: dict[str, Tensor], mome
         if old != os.path.basename(folder):
             shutil.rmtree(os.path.join(out, "checkpoints", old), ignore_errors=True)
     return folder
+
+
+def folder_name(state: RunState) -> str:
+    """Returns a checkpoint's folder below its run's."""
+    return f"checkpoints/{state.stage}-{state.stage_name}-{state.step:08d}"
 
 
 def find_checkpoint(path: str) -> str | None:
@@ -167,20 +187,28 @@ def load_weights(folder: str, model: ImageBert) -> None:
     _load_into(os.path.join(folder, "model.safetensors"), own_tensors(model))
 
 
+def load_average(folder: str, average: WeightAverage) -> None:
+    """Loads a checkpoint's averaged weights."""
+    _load_into(os.path.join(folder, AVERAGE), average.tensors)
+
+
 def load_optimizer(folder: str, model: ImageBert, optimizer: torch.optim.Optimizer) -> None:
     """Loads a checkpoint's moments into a fresh optimizer."""
+    path = os.path.join(folder, "optimizer.safetensors")
+    if not _stored(path):      # saved before the first step was taken: an fp16 run begins with overflows
+        return
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             optimizer.state[parameter] = {"step": torch.zeros((), dtype=torch.float32, device=parameter.device),
                                           "exp_avg": torch.zeros_like(parameter),
                                           "exp_avg_sq": torch.zeros_like(parameter)}
-    _load_into(os.path.join(folder, "optimizer.safetensors"), optimizer_tensors(model, optimizer))
+    _load_into(path, optimizer_tensors(model, optimizer))
 
 
-def load_model(path: str) -> tuple[ImageBert, RunState, str]:
+def load_model(path: str, averaged: bool = False) -> tuple[ImageBert, RunState, str]:
     """Returns the model of a run folder or checkpoint, its state, and its folder (vocab.txt lies in it).
 
-    Raises UsageError when there is none.
+    `averaged` takes the mean of past weights instead of the last ones.  Raises UsageError when there is none.
     """
     folder = find_checkpoint(path)
     if folder is None:
@@ -191,7 +219,9 @@ def load_model(path: str) -> tuple[ImageBert, RunState, str]:
     except (TypeError, ValueError) as error:
         raise UsageError(f"{folder}: a model this version does not know ({error})") from error
     model = ImageBert(config)
-    load_weights(folder, model)
+    if averaged and not os.path.exists(os.path.join(folder, AVERAGE)):
+        raise UsageError(f"{folder}: no averaged weights; train with --set ema_samples=N, or use the last weights")
+    _load_into(os.path.join(folder, AVERAGE if averaged else "model.safetensors"), own_tensors(model))
     return model, state, folder
 
 
@@ -213,10 +243,7 @@ def state_digest(folder: str) -> str:
 
 
 def _load_into(path: str, targets: dict[str, Tensor]) -> None:
-    try:
-        stored = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise UsageError(f"{path}: cannot be read ({error}); take another checkpoint") from error
+    stored = _stored(path)
     if stored.keys() != targets.keys():
         odd = sorted(stored.keys() ^ targets.keys())
         raise UsageError(f"{path}: tensors of another model ({len(odd)} names differ, first {odd[0]}); use another "
@@ -227,6 +254,13 @@ def _load_into(path: str, targets: dict[str, Tensor]) -> None:
                 raise UsageError(f"{path}: {name} is {list(stored[name].shape)}, the model has {list(target.shape)}; "
                                  f"use another --out, or the settings it was made with")
             target.copy_(stored[name])
+
+
+def _stored(path: str) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UsageError(f"{path}: cannot be read ({error}); take another checkpoint") from error
 
 
 def _current(out: str) -> str | None:

@@ -15,8 +15,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "pretrain", help="train ImageBERT on shards",
         description="Trains ImageBERT on the training split of a dataset: first the stage `align` where the run has "
                     "one, then `pretrain` with the paper's four tasks.  OUT gets config.json, metrics.jsonl (a line "
-                    "per 25 steps) and checkpoints/; checkpoint.json names the current one.  SIGTERM or Ctrl-C saves "
-                    "and stops; --resume goes on exactly where it was, also after a kill.")
+                    "per log_samples) and checkpoints/; checkpoint.json names the current one.  SIGTERM or Ctrl-C "
+                    "saves and stops; --resume goes on exactly where it was, also after a kill.")
     parser.add_argument("--shards", required=True, metavar="ROOT",
                         help="a dataset's root folder, its shards/ folder or a manifest.json")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from crawl.errors import UsageError
 from model.inputs import Pack
+from model.losses import LOSSES, covered_by
 from shards.manifest import ShardSet
 from shards.reader import ShardReader, open_shard
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
@@ -136,7 +138,16 @@ class Step:
     samples: int                   # of all lanes, in this step
     packs: tuple[tuple[int, Pack], ...]   # lane and pack, of this rank's lanes
     stayed_positive: int           # drawn as negatives, but no other caption was allowed; this rank's lanes
+    covered: tuple[int, ...]       # of LOSSES: how many of this rank's packs say something about it
+    keys: dict[int, tuple[str, ...]]   # samples of each of this rank's lanes
+    read_seconds: float            # of a thread that read ahead: samples ...
+    pack_seconds: float            # ... and packs made of them
     after: tuple[LaneState, ...]   # of all lanes: where the next step begins
+
+    @property
+    def samples_after(self) -> int:
+        """Returns how many samples of the stage are seen once this step is done."""
+        return self.samples_before + self.samples
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -206,15 +217,22 @@ class PackStream:
 
     def _read(self, step: int, samples: int, count: int, numbers: list[NDArray[np.int64]],
               before: list[LaneState], after: list[LaneState]) -> Step:
-        packs, stayed = [], 0
+        packs, stayed, keys = [], 0, {}
+        covered = [0] * len(LOSSES)
+        reading = packing = 0.0
         for lane in range(self._rank, len(numbers), self._world):
+            begun = time.perf_counter()
             chosen = [self._data.sample(int(number)) for number in numbers[lane]]
+            read = time.perf_counter()
             # The pack's own counter: its step and lane.  Its samples' epoch keeps draws of two epochs apart.
             counters = (self._config.seed, self._number, before[lane].epoch, step, lane)
             pack, kept = self._pack(chosen, counters)
             packs.append((lane, pack))
             stayed += kept
-        return Step(step, samples, count, tuple(packs), stayed, tuple(after))
+            keys[lane] = tuple(sample.key for sample in chosen)
+            covered = [so_far + own for so_far, own in zip(covered, covered_by(pack), strict=True)]
+            reading, packing = reading + read - begun, packing + time.perf_counter() - read
+        return Step(step, samples, count, tuple(packs), stayed, tuple(covered), keys, reading, packing, tuple(after))
 
     def _pack(self, chosen: list[Sample], counters: tuple[int, ...]) -> tuple[Pack, int]:
         stage = self._stage

@@ -39,6 +39,7 @@ class EvaluateConfig:
     blind_pairs: int = 1000        # held-out pairs for that, at most
     habit_images: int = 20_000     # training images whose class frequencies and mean feature are the baselines, at most
     threads: int = 1               # of torch in each scoring thread; more gave nothing for the demo's model
+    averaged: bool = False         # the mean of past weights instead of the last ones (ema_samples of the run)
 
     def __post_init__(self) -> None:
         if self.split not in ("train", "val", "test"):
@@ -84,7 +85,7 @@ def evaluate(checkpoint: str, data: str, out: str, config: EvaluateConfig, shown
     Raises UsageError when there is no checkpoint, when it does not fit the data, or when the split is empty.
     """
     begun = time.monotonic()
-    opened = open_checkpoint(checkpoint)
+    opened = open_checkpoint(checkpoint, config.averaged)
     if opened.model.itm.weight.device.type == "cpu":
         import torch
         torch.set_num_threads(config.threads)

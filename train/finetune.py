@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.config import ModelConfig
-from model.imagebert import Block, ImageBert
+from model.imagebert import ImageBert
 from model.losses import contrastive_loss
 from train.data import token_hash
 from train.items import Collection
@@ -229,8 +229,7 @@ def _set_dropout(model: ImageBert, share: float) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
-        elif isinstance(module, Block):
-            module.attention_dropout = share
+    model.attention_dropout = share
 
 
 def _copied(model: ImageBert) -> dict[str, Tensor]:

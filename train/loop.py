@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import sys
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -20,14 +21,17 @@ from crawl.errors import UsageError
 from crawl.lock import run_lock
 from model.bert_weights import UnusableWeights, load_bert
 from model.imagebert import ImageBert
-from model.losses import LOSSES, losses_of, weighted_sum
+from model.losses import LOSSES
 from shards.manifest import load_shards
+from train.average import WeightAverage
 from train.checkpoint import (
     CheckpointWriter,
     RunState,
     Sources,
     check_sources,
     find_checkpoint,
+    folder_name,
+    load_average,
     load_optimizer,
     load_weights,
     read_state,
@@ -36,11 +40,17 @@ from train.checkpoint import (
 from train.data import PackStream, StageStart, Step, TrainingData, default_threads
 from train.extractor import keep_extractor
 from train.metrics import MetricsLog
-from train.plan import StageConfig, TrainConfig, check_facts
+from train.plan import TrainConfig, check_facts
+from train.precision import LossScale, dtype_of, first_scale
 from train.progress import Progress
-from train.randomness import DROPOUT, torch_seed
-from train.ranks import FlatGradients, Ranks, is_first, run_ranks, stop_signals
+from train.randomness import torch_seed
+from train.ranks import Ranks, is_first, run_ranks, stop_signals
 from train.schedule import build_optimizer, learning_rate
+from train.step import StepGradient, StepResult, not_finite
+from train.step_budget import StepBudget
+from train.step_report import StepReport
+
+_LEAST_SCALE = 2.0 ** -14      # of fp16's losses: below it, overflows are no accident
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,9 +113,13 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     config = job.config
     if config.compute_threads:
         torch.set_num_threads(config.compute_threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     data = TrainingData(load_shards(job.shards), config.regions, config.cache_mib)
     torch.manual_seed(torch_seed(config.seed))           # equal weights on every rank
     model = ImageBert(config.model)
+    model.recompute = config.recompute
     state = _beginning(config, sources_of(config, data))
     if job.resume:
         load_weights(job.resume, model)
@@ -113,6 +127,9 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     elif config.bert:
         _start_from_bert(model, config.bert, ranks.first)
     model.to(ranks.device())
+    average = WeightAverage(model, config.ema_samples) if config.ema_samples else None
+    if average is not None and job.resume:
+        load_average(job.resume, average)
     writer = CheckpointWriter(job.out, data.shards.path(data.shards.vocab)) if ranks.first else None
     log = MetricsLog(job.out, (state.stage, state.step)) if ranks.first else None
     stopping: list[int] = []
@@ -120,89 +137,112 @@ def train_rank(ranks: Ranks, job: Job) -> None:
         with stop_signals(lambda number, frame: stopping.append(number)):
             stopped = False
             while not (state.finished or stopped):      # not `stopping`: the ranks must all see the same
-                resume = job.resume if state.step else ""
-                state, stopped = _run_stage(ranks, job, data, model, state, resume, writer, log, stopping)
+                run = StageRun(ranks, job, data, model, average, state, job.resume if state.step else "", writer, log)
+                state, stopped = run.to_the_end(stopping)
             if writer is not None:
                 writer.wait()
     finally:
+        if writer is not None:
+            writer.close()       # also when something is raised: what was saved last is said to be there
         if log is not None:
             log.close()
         data.close()
 
 
-def _run_stage(ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, state: RunState, resume: str,
-               writer: CheckpointWriter | None, log: MetricsLog | None,
-               stopping: list[int]) -> tuple[RunState, bool]:
-    """Runs what is left of a stage; returns the state after it, and whether a signal stops the run there."""
-    config = job.config
-    name, stage = config.stages()[state.stage]
-    optimizer = build_optimizer(model, stage.optimizer)
-    if resume:
-        load_optimizer(resume, model, optimizer)
-    gradients = FlatGradients(model, extra=len(LOSSES) + 2)
-    start = StageStart(state.step, state.samples, state.lanes)
-    stream = PackStream(data, config, state.stage, start, ranks.rank, ranks.world, job.threads)
-    pending, count = torch.tensor(state.pending or [0.0] * len(LOSSES), dtype=torch.float64), state.pending_steps
-    model.train()
-    begun = time.monotonic()
-    with Progress(name, stage.samples, state.samples, job.shown and ranks.first) as progress:
-        for step in stream:
-            rate = learning_rate(stage.optimizer, step.samples_before + step.samples // 2, stage.samples)
-            gradients.clear()
-            _add_gradients(model, step, gradients, state.stage, config, stage)
-            gradients.extra[-1] = len(stopping)
-            gradients.add_up(ranks)
-            norm = gradients.clip(stage.optimizer.clip)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
+class StageRun:
+    """What is left of one stage, on one rank."""
 
-            extra = gradients.extra.tolist()
-            pending += torch.tensor(extra[:len(LOSSES)], dtype=torch.float64)
-            count += 1
-            seen = step.samples_before + step.samples
-            ended = seen >= stage.samples
-            if (step.number + 1) % config.log_steps == 0 or ended:
-                means = {loss: value for loss, value in zip(LOSSES, (pending / count).tolist(), strict=True)
-                         if getattr(stage.weights, loss)}
-                if log is not None:
-                    log.write({"stage": name, "stage_number": state.stage, "step": step.number, "samples": seen,
-                               **means, "learning_rate": rate, "gradient_norm": float(norm),
-                               "stayed_positive": int(extra[-2]), "seconds": round(time.monotonic() - begun, 3)})
-                progress.losses(means)
-                pending, count = torch.zeros(len(LOSSES), dtype=torch.float64), 0
-            progress.advance(step.samples)
+    def __init__(self, ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, average: WeightAverage | None,
+                 state: RunState, resume: str, writer: CheckpointWriter | None, log: MetricsLog | None) -> None:
+        self._ranks, self._config, self._model, self._average = ranks, job.config, model, average
+        self._state, self._writer, self._log = state, writer, log
+        self._name, self._stage = job.config.stages()[state.stage]
+        self._optimizer = build_optimizer(model, self._stage.optimizer)
+        if resume:
+            load_optimizer(resume, model, self._optimizer)
+        self._gradient = StepGradient(model, self._stage.weights, (self._config.seed, state.stage),
+                                      self._config.precision, self._config.compile)
+        start = StageStart(state.step, state.samples, state.lanes)
+        self._stream = PackStream(data, self._config, state.stage, start, ranks.rank, ranks.world, job.threads)
+        self._budget = StepBudget(ranks.device())
+        self._report = StepReport(self._config, self._stage, state, ranks.world)
+        self._last_saved, self._out = resume, job.out
+        self._progress = Progress(self._name, self._stage.samples, state.samples, job.shown and ranks.first)
 
-            state = dataclasses.replace(state, step=step.number + 1, samples=seen, lanes=step.after,
-                                        pending=tuple(pending.tolist()), pending_steps=count)
-            stopped = extra[-1] > 0          # some rank got a signal; all of them know after the same step
-            if ended:
-                state = _after_stage(config, state)
-            if writer is not None and (ended or stopped or state.step % config.checkpoint_steps == 0):
-                writer.save(model, optimizer, state)
-            if stopped or ended:
-                return state, stopped
-    return state, False
+    def to_the_end(self, stopping: list[int]) -> tuple[RunState, bool]:
+        """Returns the state after the stage, and whether a signal stops the run there."""
+        self._model.train()
+        with self._progress:
+            for step in self._waited():
+                result = self._update(step, len(stopping))
+                ended = step.samples_after >= self._stage.samples
+                if self._crosses(step, self._config.log_samples) or ended:
+                    self._log_line(step)
+                self._progress.advance(step.samples)
+                pending, count = self._report.pending
+                self._state = dataclasses.replace(self._state, step=step.number + 1, samples=step.samples_after,
+                                                  lanes=step.after, pending=pending, pending_steps=count)
+                stopped = result.stopping > 0      # some rank got a signal; all of them know after the same step
+                if ended:
+                    self._state = _after_stage(self._config, self._state)
+                if ended or stopped or self._crosses(step, self._config.checkpoint_samples):
+                    self._save()
+                if stopped or ended:
+                    return self._state, stopped
+        return self._state, False
 
+    def _update(self, step: Step, stopping: int) -> StepResult:
+        """Takes one step; raises UsageError where a loss or the gradient is not finite."""
+        scale = LossScale(self._state.loss_scale, self._state.finite_steps)
+        self._gradient.run(step, self._ranks, scale.value, stopping, self._budget)
+        result = self._gradient.finish(self._stage.optimizer.clip, scale.value)
+        overflowed = scale.value != 1.0 and not result.finite and all(map(math.isfinite, result.means))
+        if not (result.finite or overflowed) or scale.value < _LEAST_SCALE:
+            raise not_finite(self._gradient, step, self._ranks, f"stage {self._name}, step {step.number}",
+                             self._last_saved)
+        if not overflowed:
+            middle = step.samples_before + step.samples // 2
+            for group in self._optimizer.param_groups:
+                group["lr"] = learning_rate(self._stage.optimizer, middle, self._stage.samples)
+            with self._budget.span("update"):
+                self._optimizer.step()
+                if self._average is not None:
+                    self._average.update(step.samples)
+        if scale.value != 1.0:
+            scale = scale.after(result.finite)
+            self._state = dataclasses.replace(self._state, loss_scale=scale.value, finite_steps=scale.finite_steps)
+        self._report.add(step, result)
+        return result
 
-def _add_gradients(model: ImageBert, step: Step, gradients: FlatGradients, stage_number: int, config: TrainConfig,
-                   stage: StageConfig) -> None:
-    """Adds this rank's lanes' share of the step's mean gradient, and of its mean losses, to `gradients`."""
-    device = gradients.extra.device
-    for lane, pack in step.packs:
-        # Dropout depends on step and lane alone, not on which rank runs the lane.
-        torch.manual_seed(torch_seed(config.seed, stage_number, step.number, lane, DROPOUT))
-        ready = pack.to(device) if device.type == "cuda" else pack.cropped()
-        with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
-            losses = losses_of(model(ready), ready)
-        (weighted_sum(losses, stage.weights) / config.lanes).backward()
-        gradients.extra[:len(LOSSES)] += torch.stack([losses[name].detach() for name in LOSSES]) / config.lanes
-    gradients.extra[-2] = step.stayed_positive
+    def _waited(self) -> Iterator[Step]:
+        steps = iter(self._stream)
+        while True:
+            with self._budget.span("wait"):
+                step = next(steps, None)
+            if step is None:
+                return
+            yield step
+
+    def _crosses(self, step: Step, samples: int) -> bool:
+        return step.samples_after // samples > step.samples_before // samples
+
+    def _log_line(self, step: Step) -> None:
+        line = self._report.take(step, self._budget)
+        if self._log is not None:
+            self._log.write({"stage": self._name, "stage_number": self._state.stage, **line})
+        self._progress.losses({name: line[name] for name in LOSSES if name in line})
+
+    def _save(self) -> None:
+        if self._writer is not None:
+            with self._budget.span("save"):
+                self._writer.save(self._model, self._optimizer, self._state, self._average)
+        self._last_saved = os.path.join(self._out, folder_name(self._state))
 
 
 def _beginning(config: TrainConfig, sources: Sources) -> RunState:
     return RunState(stage=0, stage_name=config.stages()[0][0], step=0, samples=0, lanes=(), pending=(),
-                    pending_steps=0, finished=False, parent="", sources=sources, model=as_dict(config.model))
+                    pending_steps=0, finished=False, parent="", sources=sources,
+                    model=as_dict(config.model), loss_scale=_first_scale(config))
 
 
 def _start_from_bert(model: ImageBert, path: str, spoken: bool) -> None:
@@ -220,7 +260,12 @@ def _after_stage(config: TrainConfig, state: RunState) -> RunState:
     if state.stage + 1 == len(config.stages()):
         return dataclasses.replace(state, finished=True)
     return dataclasses.replace(state, stage=state.stage + 1, stage_name=config.stages()[state.stage + 1][0], step=0,
-                               samples=0, lanes=(), pending=(), pending_steps=0)
+                               samples=0, lanes=(), pending=(), pending_steps=0, loss_scale=_first_scale(config),
+                               finite_steps=0)
+
+
+def _first_scale(config: TrainConfig) -> float:
+    return first_scale(dtype_of(config.precision, torch.device("cuda" if torch.cuda.is_available() else "cpu"))).value
 
 
 def _write_config(out: str, config: Any) -> None:

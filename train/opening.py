@@ -13,7 +13,7 @@ from model.imagebert import ImageBert
 from shards.manifest import ShardSet, load_shards
 from shards.tokens import MAX_PIECES, CaptionTokenizer, load_tokenizer
 from train.captioned import captions_file, load_captioned, read_photographs
-from train.checkpoint import RunState, load_model
+from train.checkpoint import AVERAGE, RunState, load_model
 from train.data import special_tokens
 from train.extractor import load_extractor
 from train.items import Collection, from_shards
@@ -45,14 +45,17 @@ class Checkpoint:
         return self.model.config.max_tokens - MAX_PIECES - 3
 
 
-def open_checkpoint(path: str) -> Checkpoint:
-    """Returns a run's current checkpoint, on a GPU where there is one; raises UsageError that says what is wrong."""
-    model, state, folder = load_model(path)
+def open_checkpoint(path: str, averaged: bool = False) -> Checkpoint:
+    """Returns a run's current checkpoint, on a GPU where there is one; raises UsageError that says what is wrong.
+
+    `averaged` takes the mean of past weights that the run kept, instead of the last ones.
+    """
+    model, state, folder = load_model(path, averaged)
     tokenizer = load_tokenizer(os.path.join(folder, "vocab.txt"))
     if tokenizer.digest != state.sources.tokenizer:
         raise UsageError(f"{folder}/vocab.txt is not the vocabulary this checkpoint was trained with "
                          f"({tokenizer.digest[:12]}, recorded is {state.sources.tokenizer[:12]}); copy the right one")
-    with open(os.path.join(folder, "model.safetensors"), "rb") as file:
+    with open(os.path.join(folder, AVERAGE if averaged else "model.safetensors"), "rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Checkpoint(model.to(device).eval(), state, folder, tokenizer, weights)

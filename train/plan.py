@@ -12,6 +12,7 @@ from model.losses import LossWeights
 from train.masking import MaskingConfig
 from train.order import PackLimits
 from train.packing import Capacity
+from train.precision import AUTO, PRECISIONS
 from train.schedule import OptimizerConfig
 
 _JOINT = {"half": 1, "triple": 3}      # joint sequences a sample
@@ -64,16 +65,24 @@ class TrainConfig:
     lanes: int = 2                 # packs in a step, whatever the number of ranks
     window: int = 64               # shards shuffled together
     regions: int = 100             # the most confident ones of an image
-    checkpoint_steps: int = 1000   # between two checkpoints
-    log_steps: int = 25            # between two lines of the metrics log
+    checkpoint_samples: int = 50_000   # between two checkpoints
+    log_samples: int = 1200        # between two lines of the metrics log
+    ema_samples: int = 0           # mean life of the averaged weights kept beside the trained ones; 0 keeps none
+    precision: str = AUTO          # f32, bf16, fp16 (with a loss scale); auto: bf16 on a GPU, f32 on the CPU
+    compile: bool = False          # torch.compile, one graph without breaks
+    recompute: bool = False        # layers' activations in the backward again, instead of keeping them
+    deterministic: bool = False    # the same bits on a GPU in every run, for slower kernels; a CPU has them anyway
+    device_tflops: float = 0.0     # what the device reaches on large matrices, for the share used; 0: not known
     cache_mib: int = 256           # decoded samples kept in memory, a rank
     compute_threads: int = 0       # of torch, a rank; 0 leaves torch's own choice
 
     def __post_init__(self) -> None:
-        for name in ("lanes", "window", "regions", "checkpoint_steps", "log_steps"):
+        for name in ("lanes", "window", "regions", "checkpoint_samples", "log_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("cache_mib", "compute_threads"):
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
+        for name in ("cache_mib", "compute_threads", "ema_samples", "device_tflops"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if not self.stages():

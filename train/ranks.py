@@ -42,6 +42,22 @@ class Ranks:
         if self.world > 1:
             dist.all_reduce(tensor)
 
+    def total(self, counts: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns counts summed over all ranks."""
+        if self.world == 1:
+            return counts
+        tensor = torch.tensor(counts, dtype=torch.int64, device=self.device())
+        dist.all_reduce(tensor)
+        return tuple(tensor.tolist())
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        """Returns the items of all ranks, in the order of ranks."""
+        if self.world == 1:
+            return list(items)
+        everywhere: list[Any] = [None] * self.world
+        dist.all_gather_object(everywhere, items)
+        return [item for own in everywhere for item in own]
+
     def device(self) -> torch.device:
         """Returns this rank's device: a GPU of its own where there is one, else the CPU."""
         return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -57,7 +73,7 @@ class FlatGradients:
     def __init__(self, model: nn.Module, extra: int) -> None:
         parameters = list(model.parameters())
         self._size = sum(parameter.numel() for parameter in parameters)
-        self._flat = torch.zeros(self._size + extra, device=parameters[0].device)
+        self._flat = torch.zeros(self._size + extra, dtype=parameters[0].dtype, device=parameters[0].device)
         offset = 0
         for parameter in parameters:
             parameter.grad = self._flat[offset:offset + parameter.numel()].view_as(parameter)
@@ -76,9 +92,12 @@ class FlatGradients:
         """Sums everything over the ranks."""
         ranks.add_up(self._flat)
 
-    def clip(self, greatest: float) -> Tensor:
-        """Scales the gradient down to a norm of at most `greatest`; returns its norm before."""
+    def clip(self, greatest: float, scale: float = 1.0) -> Tensor:
+        """Divides the gradient by `scale`, then scales it down to a norm of at most `greatest`; returns its norm
+        between the two."""
         gradient = self._flat[:self._size]
+        if scale != 1.0:
+            gradient.div_(scale)
         norm = gradient.norm()
         gradient.mul_((greatest / (norm + 1e-6)).clamp(max=1.0))
         return norm

@@ -18,7 +18,7 @@ def demo(facts: DataFacts) -> TrainConfig:
         # With the four losses alone ITM stays at 0.69 for about 100,000 sequences; aligned first, it falls at once.
         align=StageConfig(samples=57_600, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, contrastive=1)),
         pretrain=StageConfig(samples=144_000, optimizer=optimizer, weights=LossWeights(contrastive=1)),
-        regions=16, compute_threads=1)      # two threads gave nothing at this width
+        checkpoint_samples=48_000, regions=16, compute_threads=1)      # two threads gave nothing at this width
 
 
 def base(facts: DataFacts) -> TrainConfig:

@@ -95,7 +95,7 @@ def small_config(align: int = 48, pretrain: int = 96, **changes: object) -> Trai
                         max_positions=48, contrastive_dim=8)
     optimizer = OptimizerConfig(learning_rate=3e-3)
     config = TrainConfig(
-        name="small", model=model, regions=REGIONS, lanes=2, window=1, log_steps=3, checkpoint_steps=1000,
+        name="small", model=model, regions=REGIONS, lanes=2, window=1, log_samples=36, checkpoint_samples=12_000,
         align=StageConfig(samples=align, pairs=6, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, 1)),
         pretrain=StageConfig(samples=pretrain, pairs=6, optimizer=optimizer, weights=LossWeights(contrastive=1)),
         compute_threads=1)

@@ -28,7 +28,7 @@ from train.runs import RUNS
 
 KINDS = ["recall", "checkpoint", "stages", "shards", "filter", "images", "judge", "crawl"]
 SMALL = ["align.samples=24", "pretrain.samples=24", "align.pairs=4", "pretrain.pairs=4", "model.hidden=16",
-         "model.intermediate=16", "model.layers=1", "checkpoint_steps=1", "lanes=1"]
+         "model.intermediate=16", "model.layers=1", "checkpoint_samples=1", "lanes=1"]
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from crawl.config import as_dict
 from crawl.errors import UsageError
 from crawl.lock import run_lock
 from tests.train.made_shards import make_shards, small_config
-from train import loop
+from train import step
 from train.checkpoint import find_checkpoint, read_state
 from train.loop import train
 from train.metrics import read_metrics
 
-CONFIG = small_config(checkpoint_steps=2)
+CONFIG = small_config(checkpoint_samples=24)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def whole(shards, tmp_path_factory):
 
 def curve(out):
     """Returns the metrics log without the clock."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in read_metrics(out)]
+    return [{name: value for name, value in row.items() if name != "time"} for row in read_metrics(out)]
 
 
 def weights(out):
@@ -70,7 +70,7 @@ class Killed(Exception):
 def test_checkpoint_kill_resume_goes_on_exactly(shards, whole, tmp_path, monkeypatch, steps):
     """Stopped after any number of steps, also on the way from one stage to the next: the same bits at the end."""
     calls = 0
-    real = loop._add_gradients
+    real = step.add_gradients
 
     def counted(*arguments):
         nonlocal calls
@@ -80,10 +80,10 @@ def test_checkpoint_kill_resume_goes_on_exactly(shards, whole, tmp_path, monkeyp
         real(*arguments)
 
     out = str(tmp_path)
-    monkeypatch.setattr(loop, "_add_gradients", counted)
+    monkeypatch.setattr(step, "add_gradients", counted)
     with pytest.raises(Killed):
         train(CONFIG, shards, out)
-    monkeypatch.setattr(loop, "_add_gradients", real)
+    monkeypatch.setattr(step, "add_gradients", real)
     train(CONFIG, shards, out, resume=True, threads=3)
     assert_same(out, whole)
 
@@ -93,7 +93,7 @@ import sys
 from tests.train.made_shards import small_config
 from train.loop import train
 if __name__ == "__main__":
-    config = small_config(pretrain=6000, checkpoint_steps=5)
+    config = small_config(pretrain=6000, checkpoint_samples=60)
     train(config, sys.argv[1], sys.argv[2], ranks=int(sys.argv[3]), resume=True)
 """
 
@@ -128,10 +128,10 @@ def test_sigterm_saves_the_step_it_is_at_and_sigkill_loses_nothing_committed(sha
     process.wait()
     later = read_state(find_checkpoint(out))
     assert later.step >= state.step
-    short = small_config(pretrain=6000, checkpoint_steps=5)
+    short = small_config(pretrain=6000, checkpoint_samples=60)
     assert (later.parent != "") == (later.step > state.step)
     with pytest.raises(UsageError, match="another config"):
-        train(dataclasses.replace(short, checkpoint_steps=6), shards, out, resume=True)
+        train(dataclasses.replace(short, checkpoint_samples=72), shards, out, resume=True)
     # Both lives lie on one curve: every logged step stands there once.
     steps = [row["step"] for row in read_metrics(out) if row["stage"] == "pretrain"]
     assert steps == list(range(2, steps[-1] + 1, 3))
@@ -148,17 +148,17 @@ def test_two_ranks_learn_what_one_learns(shards, whole, tmp_path):
 KILLED = """
 import multiprocessing, os, signal, sys
 from tests.train.made_shards import small_config
-from train import loop
-calls, real = 0, loop._add_gradients
+from train import loop, step
+calls, real = 0, step.add_gradients
 def counted(*arguments):
     global calls
     calls += 1
     if calls > int(sys.argv[4]) and multiprocessing.current_process().name == sys.argv[3]:
         os.kill(os.getpid(), signal.SIGKILL)
     real(*arguments)
-loop._add_gradients = counted      # the ranks import this file, too
+step.add_gradients = counted      # the ranks import this file, too
 if __name__ == "__main__":
-    loop.train(small_config(checkpoint_steps=2), sys.argv[1], sys.argv[2], ranks=2, resume=True)
+    loop.train(small_config(checkpoint_samples=24), sys.argv[1], sys.argv[2], ranks=2, resume=True)
 """
 
 
@@ -184,7 +184,7 @@ def test_two_ranks_killed_and_resumed_go_on_exactly(shards, tmp_path):
 
 def test_the_small_model_learns(shards, tmp_path):
     """A longer run on 96 pairs: every loss falls."""
-    config = small_config(align=1200, pretrain=2400, log_steps=25)
+    config = small_config(align=1200, pretrain=2400, log_samples=300)
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, dropout=0.0))
     train(config, shards, str(tmp_path))
     rows = [row for row in read_metrics(str(tmp_path)) if row["stage"] == "pretrain"]
