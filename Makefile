@@ -63,6 +63,9 @@ bench-kill: install     ## kill -9 at 20 seeded points a stage
 bench-image-facts: install ## images a core-second: one decode, facts, hashes, the natural-image classifier
 	$(BIN)/python -m benchmarks.image_facts --shared $(SHARED)
 
+bench-near-duplicates: install ## near-duplicate images by kind of copy, against imagededup (needs a package index)
+	$(BIN)/python -m benchmarks.near_duplicates --shared $(SHARED)
+
 bench-captions: install ## texts a core-second: caption cleaning, rules, language
 	$(BIN)/python -m benchmarks.captions --shared $(SHARED)
 

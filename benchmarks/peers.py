@@ -22,6 +22,7 @@ PEERS = {
     "img2dataset": ("img2dataset==1.47.0", "albumentations==1.4.24", "opencv-python-headless==4.14.0.94",
                     "webdataset==0.2.111"),
     "cc2dataset": ("cc2dataset==1.5.0",),
+    "imagededup": ("imagededup==0.3.3.post2", "torch==2.15.0", "pillow==12.3.0"),
     "datasets": ("datasets==5.2.0", "pillow==12.3.0"),
     "mlcroissant": ("mlcroissant==1.1.1",),
     "webdataset-0.2": ("webdataset==0.2.111",),

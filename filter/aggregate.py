@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 from crawl.records import ALLOW, DENY, UNKNOWN
 from crawl.tables import stable_hash
 from filter.captions import normalise_caption
-from filter.cases import ImageCase, Text, pair_of, scored_texts
+from filter.cases import Claims, ImageCase, Text, pair_of, scored_texts
 from filter.judging import source_rank
 from filter.records import Best, ImageOutcome, Pair
 
-KEPT = "kept"
+KEPT, NEAR_DUPLICATE = "kept", "near_duplicate"
 _MAX_TEXTS = 32                    # stored with a sample
 _MAX_URLS = 16
 
@@ -27,44 +27,74 @@ class AggregateRules:
     max_images_per_caption: int = 10   # a caption under more distinct images is dropped everywhere (ALIGN)
     placeholder_texts: int = 8         # one picture that is said to be so many things on different pages is nothing
     max_claims: int = 64               # occurrences kept for one image; the true count is stored
+    max_copies: int = 16               # near-duplicates whose texts and URLs go to the image they gave way to
     test_share: float = 0.0            # of captions, by hash, whose images are the test split
 
     def __post_init__(self) -> None:
         if not 0 <= self.test_share <= 1:
             raise ValueError(f"test_share is {self.test_share}; it is a share, 0 to 1")
-        for name in ("max_images_per_caption", "placeholder_texts", "max_claims"):
+        for name in ("max_images_per_caption", "placeholder_texts", "max_claims", "max_copies"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Copies:
+    """Near-duplicates that gave way to one image: the best of them, and how many occurrences all have."""
+
+    occurrences: int = 0
+    cases: tuple[ImageCase, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Settled:
-    """What a group of one picture ends as."""
+    """What an image ends as."""
 
     pairs: tuple[Pair, ...]
     best: Best | None
-    images: tuple[ImageOutcome, ...]
+    image: ImageOutcome
 
 
-def settle(survivor: str, cases: Iterable[ImageCase], rules: AggregateRules) -> Settled:
-    """Returns the outcome of every pair and every image of a group whose surviving image is given."""
-    listed = sorted(cases, key=lambda case: (case.facts.sha256 != survivor, case.facts.sha256))
-    main, losers = listed[0], listed[1:]
-    if main.facts.sha256 != survivor:
-        raise ValueError(f"the image {survivor} that others gave way to is not among them")
-    if not main.alive():
-        return Settled(tuple(pair_of(text, main.facts) for text in main.texts), None, _images(listed, _why_out(main)))
+def copies_of(case: ImageCase) -> Copies:
+    """Returns an image that gave way as the image it gave way to sees it: few of its occurrences, and their number."""
+    claims = Claims(case.claims.count, case.claims.rows[:_MAX_URLS])
+    return Copies(case.claims.count, (dataclasses.replace(case, claims=claims),))
+
+
+def best_copies(several: Iterable[Copies], rules: AggregateRules) -> Copies:
+    """Returns the copies of one image put together, at most `max_copies` of them, in any order of the parts."""
+    listed = list(several)
+    cases = sorted((case for copies in listed for case in copies.cases), key=_copy_rank)
+    return Copies(sum(copies.occurrences for copies in listed), tuple(cases[:rules.max_copies]))
+
+
+def _copy_rank(case: ImageCase) -> tuple[bool, float, str]:
+    alive = case.alive()
+    return (not alive, -alive[0].score if alive else 0.0, case.facts.sha256)
+
+
+def gave_way(case: ImageCase) -> Settled:
+    """Returns what an image ends as that gave way to another; a text of it may be kept there, as a pair of that one."""
+    return Settled(tuple(pair_of(text, case.facts, text.outcome or NEAR_DUPLICATE) for text in case.texts), None,
+                   ImageOutcome(case.facts.sha256, case.outcome or NEAR_DUPLICATE))
+
+
+def settle(main: ImageCase, copies: Copies, rules: AggregateRules) -> Settled:
+    """Returns what an image ends as that gave way to none: its best text, or one that only a copy of it has."""
+    competing = [] if main.outcome else _competing(main, copies.cases)
+    if not competing:
+        return Settled(tuple(pair_of(text, main.facts) for text in main.texts), None,
+                       ImageOutcome(main.facts.sha256, _why_out(main)))
+    listed = (main, *copies.cases)
     if _is_placeholder(listed, rules):
-        pairs = [pair_of(text, case.facts, text.outcome or "placeholder") for case in listed for text in case.texts]
-        return Settled(tuple(pairs), None, _images(listed, "placeholder"))
-    competing = _competing(main, losers)
+        return Settled(tuple(pair_of(text, main.facts, text.outcome or "placeholder") for text in main.texts), None,
+                       ImageOutcome(main.facts.sha256, "placeholder"))
     best = competing[0]
     pairs = [pair_of(best, main.facts, KEPT)]
-    for case in listed:
-        rest = "worse_text" if case is main else "near_duplicate"
-        pairs += [pair_of(text, case.facts, text.outcome or rest) for text in case.texts
-                  if text.pair_id != best.pair_id]
-    return Settled(tuple(pairs), _best(best, competing, listed, rules), _images(listed, KEPT))
+    pairs += [pair_of(text, main.facts, text.outcome or "worse_text") for text in main.texts
+              if text.pair_id != best.pair_id]
+    return Settled(tuple(pairs), _best(best, competing, listed, main.claims.count + copies.occurrences, rules),
+                   ImageOutcome(main.facts.sha256, KEPT))
 
 
 def _competing(main: ImageCase, losers: Sequence[ImageCase]) -> list[Text]:
@@ -94,17 +124,13 @@ def _why_out(case: ImageCase) -> str:
     return case.outcome or (case.texts[0].outcome if case.texts else "no_text")
 
 
-def _images(cases: Sequence[ImageCase], outcome: str) -> tuple[ImageOutcome, ...]:
-    return tuple(ImageOutcome(case.facts.sha256, outcome if place == 0 else "near_duplicate")
-                 for place, case in enumerate(cases))
-
-
 def split_of(identity: str, test_share: float) -> str:
     """Returns `test` or `train` by the hash of a normalised caption, so that equal captions are on one side."""
     return "test" if stable_hash(f"split\n{identity}") < test_share * 2 ** 64 else "train"
 
 
-def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rules: AggregateRules) -> Best:
+def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], occurrences: int,
+          rules: AggregateRules) -> Best:
     main = cases[0]
     facts, row, image = main.facts, text.row, text.image
     # Bytes and their fetch belong to the survivor, even where the caption came with a near-duplicate.
@@ -114,7 +140,7 @@ def _best(text: Text, competing: Sequence[Text], cases: Sequence[ImageCase], rul
         key=facts.sha256[:32], image_sha256=facts.sha256, caption=text.caption.text, source=text.caption.source,
         score=text.score, split=split_of(text.identity, rules.test_share), texts=scored_texts(competing[:_MAX_TEXTS]),
         image_url=row.image_url, page_url=row.page_url, image_urls=(row.image_url, *sorted(urls)[:_MAX_URLS]),
-        num_occurrences=sum(case.claims.count for case in cases), format=facts.format, width=facts.width,
+        num_occurrences=occurrences, format=facts.format, width=facts.width,
         height=facts.height, orientation=facts.orientation, perceptual_hash=facts.perceptual_hash,
         caption_hash=hashlib.sha256(text.identity.encode()).hexdigest()[:16], group_hash=facts.sha256[:16],
         natural=facts.natural, page_language=row.page_language, permission=_permission(row.permission, own.permission),

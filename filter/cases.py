@@ -142,14 +142,6 @@ def removed_case(facts: ImageFacts, claims: Claims, suppressed: Suppression) -> 
     return None
 
 
-def shared_captions(case: ImageCase) -> list[tuple[str, str]]:
-    """Returns (normalised caption, image identity) of the texts in the running.
-
-    The identity is the perceptual hash: copies of one picture count once, for they are one image with one description.
-    """
-    return [(text.identity, case.facts.perceptual_hash) for text in case.alive()]
-
-
 def ban(case: ImageCase, banned: Container[str]) -> ImageCase:
     """Returns the case with every text that too many images share rejected."""
     texts = tuple(dataclasses.replace(text, outcome="shared_caption")
@@ -164,7 +156,7 @@ def card_of(case: ImageCase) -> Card | None:
         return None
     facts = case.facts
     return Card(facts.sha256, alive[0].score, facts.width * facts.height, facts.perceptual_hash, facts.difference_hash,
-                facts.width / facts.height)
+                facts.width / facts.height, facts.colours)
 
 
 def pair_of(text: Text, facts: ImageFacts | None, outcome: str | None = None) -> Pair:

@@ -12,7 +12,7 @@ from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
 from filter.scoring import scorer_digest, scorer_facts
 
-FORMAT = 4                         # 3: extras and drift; 4: images are judged by judge's permission rules
+FORMAT = 5                         # 4: images are judged by judge's permission rules; 5: near-duplicates of both hashes
 _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
                                          "image_outcomes": (ImageOutcome, "sha256")}
 

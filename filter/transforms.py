@@ -1,8 +1,11 @@
 """Beam wiring of filter/.  No rule lives here; what crosses a shuffle is rows of ids, texts, scores and addresses."""
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -11,17 +14,13 @@ from crawl import progress, storage
 from crawl.permission import PermissionRules
 from crawl.records import Candidate, Image, ImageFetch
 from crawl.suppress import NOTHING, Suppression
-from filter import near_duplicates
-from filter.aggregate import AggregateRules, Settled, settle
+from filter.aggregate import Settled
+from filter.aggregate_transforms import Aggregate
 from filter.cases import (
     Claims,
-    ImageCase,
-    ban,
-    card_of,
     claim_rank,
     open_case,
     removed_case,
-    shared_captions,
     unarrived_pairs,
     unarrived_reason,
 )
@@ -143,43 +142,14 @@ class FilterPairs(beam.PTransform):
              tables["features"] | "Facts" >> beam.Map(_by_bytes))
             | "With facts" >> beam.CoGroupByKey()
             | "Score" >> beam.FlatMap(_open, config, self.suppressed).with_outputs("unclaimed", main="cases"))
-        banned = (cases.cases | "Said" >> beam.FlatMap(shared_captions)
-                  | "Distinct" >> beam.Distinct()
-                  | "Images a caption" >> beam.combiners.Count.PerKey()
-                  | "Too many" >> beam.Filter(lambda pair: pair[1] > config.aggregate.max_images_per_caption))
-        fair = cases.cases | "Ban" >> beam.Map(ban, beam.pvalue.AsDict(banned))
-        settled = (fair | "Group by picture" >> GroupByPicture(config.near)
-                   | "Best text" >> beam.Map(_settle, config.aggregate))
+        settled = cases.cases | "Aggregate" >> Aggregate(config.near, config.aggregate)
         return {
             "pairs": ((settled | "Pairs" >> beam.FlatMap(lambda one: one.pairs), claimed.unarrived)
                       | "All pairs" >> beam.Flatten()),
             "best": settled | "Kept" >> beam.FlatMap(_best),
-            "image_outcomes": ((settled | "Images" >> beam.FlatMap(lambda one: one.images), cases.unclaimed)
+            "image_outcomes": ((settled | "Images" >> beam.Map(lambda one: one.image), cases.unclaimed)
                                | "All images" >> beam.Flatten()),
         }
-
-
-@dataclasses.dataclass
-class GroupByPicture(beam.PTransform):
-    """ImageCase -> (sha256 of the surviving image, cases of the images that are the same picture)."""
-
-    rules: near_duplicates.NearRules
-
-    def expand(self, cases: Any) -> Any:
-        gave_way = (cases | "Card" >> beam.Map(card_of) | "In the running" >> beam.Filter(lambda card: card is not None)
-                    | "Bands" >> beam.FlatMap(lambda card: [(band, card) for band in near_duplicates.bands(card)])
-                    | "Meet" >> beam.GroupByKey()
-                    | "Compare" >> beam.FlatMap(_compare, self.rules)
-                    | "Best of bands" >> beam.CombinePerKey(near_duplicates.best_of)
-                    | "To whom" >> beam.MapTuple(lambda sha256, card: (sha256, card.sha256)))
-        return (cases | "Survivor" >> beam.Map(
-                    lambda case, chain: (near_duplicates.survivor_of(case.facts.sha256, chain), case),
-                    beam.pvalue.AsDict(gave_way))
-                | "Picture" >> beam.GroupByKey())
-
-
-def _compare(met: tuple[str, Iterable[near_duplicates.Card]], rules: near_duplicates.NearRules) -> Any:
-    return near_duplicates.give_way(met[1], rules)
 
 
 class _CappedClaims(beam.CombineFn):
@@ -188,19 +158,26 @@ class _CappedClaims(beam.CombineFn):
     def __init__(self, cap: int) -> None:
         self.cap = cap
 
-    def create_accumulator(self) -> Claims:
-        return Claims(0, ())
+    def create_accumulator(self) -> tuple[int, list[Any]]:
+        return 0, []
 
-    def add_input(self, claims: Claims, element: Any) -> Claims:
-        return self.merge_accumulators([claims, element if isinstance(element, Claims) else Claims(1, (element,))])
+    def add_input(self, kept: tuple[int, list[Any]], element: Any) -> tuple[int, list[Any]]:
+        claims = element if isinstance(element, Claims) else Claims(1, (element,))
+        count, rows = kept
+        for claim in claims.rows:
+            rank = claim_rank(claim)
+            if len(rows) < self.cap or rank < rows[-1][0]:
+                bisect.insort(rows, (rank, claim), key=itemgetter(0))
+                del rows[self.cap:]
+        return count + claims.count, rows
 
-    def merge_accumulators(self, accumulators: Iterable[Claims]) -> Claims:
+    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[Any]]]) -> tuple[int, list[Any]]:
         listed = list(accumulators)
-        rows = sorted((row for claims in listed for row in claims.rows), key=claim_rank)
-        return Claims(sum(claims.count for claims in listed), tuple(rows[:self.cap]))
+        rows = sorted(itertools.chain.from_iterable(rows for _, rows in listed), key=itemgetter(0))
+        return sum(count for count, _ in listed), rows[:self.cap]
 
-    def extract_output(self, claims: Claims) -> Claims:
-        return claims
+    def extract_output(self, kept: tuple[int, list[Any]]) -> Claims:
+        return Claims(kept[0], tuple(claim for _, claim in kept[1]))
 
 
 def _meet(url_key: str, sides: tuple[list[Claims], list[Image]], rules: PermissionRules) -> Iterator[Any]:
@@ -233,10 +210,6 @@ def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: Filter
         return
     yield removed_case(facts[0], claims[0], suppressed) or open_case(
         facts[0], claims[0], config.images, config.drift, config.min_score, scorer(config.scorer, config.scorer_path))
-
-
-def _settle(group: tuple[str, Iterable[ImageCase]], rules: AggregateRules) -> Settled:
-    return settle(group[0], group[1], rules)
 
 
 def _best(settled: Settled) -> list[Best]:

@@ -8,11 +8,11 @@ from collections import Counter, defaultdict
 import pytest
 
 from crawl.records import Image
-from filter.aggregate import AggregateRules, settle, split_of
-from filter.cases import ALIVE, Claims, ImageCase, Text, ban, card_of, pair_id, shared_captions
+from filter.aggregate import AggregateRules, Copies, best_copies, copies_of, gave_way, settle, split_of
+from filter.cases import ALIVE, Claims, ImageCase, Text, ban, card_of, pair_id
 from filter.images import ImageRules
 from filter.judging import JudgeConfig, judge_candidate
-from filter.near_duplicates import Card, NearRules, bands, best_of, give_way, same_picture, survivor_of
+from filter.near_duplicates import Card, NearRules, bands, give_way, pack, same_picture, sha256_of
 from filter.records import Caption
 from tests.filter.test_images import PHOTOGRAPH
 from tests.filter.tiny_web import candidate
@@ -49,54 +49,57 @@ def random_cases(seed):
 
 
 def aggregate(cases, rules):
-    said = Counter(identity for identity, _ in {pair for one in cases for pair in shared_captions(one)})
-    banned = {identity for identity, count in said.items() if count > rules.max_images_per_caption}
-    cases = [ban(one, banned) for one in cases]
     meetings = defaultdict(list)
-    for card in filter(None, map(card_of, cases)):
-        for band in bands(card):
+    for card in map(pack, filter(None, map(card_of, cases))):
+        for band in bands(card, NEAR):
             meetings[band].append(card)
     winners = defaultdict(list)
     for cards in meetings.values():
         for sha256, winner in give_way(cards, NEAR):
             winners[sha256].append(winner)
-    chain = {sha256: best_of(cards).sha256 for sha256, cards in winners.items()}
-    groups = defaultdict(list)
+    chosen = {sha256: sha256_of(min(cards)) for sha256, cards in winners.items()}
+    said = {(text.identity, chosen.get(one.facts.sha256, one.facts.sha256)) for one in cases for text in one.alive()}
+    banned = {identity for identity, count in Counter(identity for identity, _ in said).items()
+              if count > rules.max_images_per_caption}
+    cases = [ban(one, banned) for one in cases]
+    copies = defaultdict(Copies)
     for one in cases:
-        groups[survivor_of(one.facts.sha256, chain)].append(one)
-    return [settle(sha256, group, rules) for sha256, group in groups.items()]
+        if one.facts.sha256 in chosen:
+            winner = chosen[one.facts.sha256]
+            copies[winner] = best_copies((copies[winner], copies_of(one)), rules)
+    return [gave_way(one) if one.facts.sha256 in chosen else settle(one, copies[one.facts.sha256], rules)
+            for one in cases]
 
 
 def brute_force(cases, rules):
     """Kept (sha256, caption), written from the rules alone: every pair of images is compared."""
-    identities = defaultdict(set)
-    for one in cases:
-        for text in one.texts:
-            identities[text.identity].add(one.facts.perceptual_hash)
-    alive = {one.facts.sha256: {text.identity: text.score for text in one.texts
-                                if len(identities[text.identity]) <= rules.max_images_per_caption} for one in cases}
-    cards = {sha256: Card(sha256, max(texts.values()), one.facts.width * one.facts.height, one.facts.perceptual_hash,
-                          one.facts.difference_hash, one.facts.width / one.facts.height)
-             for one in cases for sha256, texts in [(one.facts.sha256, alive[one.facts.sha256])] if texts}
+    cards = {one.facts.sha256: Card(one.facts.sha256, max(text.score for text in one.texts),
+                                    one.facts.width * one.facts.height, one.facts.perceptual_hash,
+                                    one.facts.difference_hash, one.facts.width / one.facts.height, one.facts.colours)
+             for one in cases}
     above = {}
     for card in cards.values():
         better = [other for other in cards.values()
                   if (-other.score, -other.pixels, other.sha256) < (-card.score, -card.pixels, card.sha256)
-                  and set(bands(card)) & set(bands(other)) and same_picture(card, other, NEAR)]
+                  and set(bands(pack(card), NEAR)) & set(bands(pack(other), NEAR)) and same_picture(card, other, NEAR)]
         if better:
             above[card.sha256] = min(better, key=lambda other: (-other.score, -other.pixels, other.sha256)).sha256
-    kept = {}
+    pictures = defaultdict(set)
+    for one in cases:
+        for text in one.texts:
+            pictures[text.identity].add(above.get(one.facts.sha256, one.facts.sha256))
+    alive = {one.facts.sha256: {text.identity: text.score for text in one.texts
+                                if len(pictures[text.identity]) <= rules.max_images_per_caption} for one in cases}
     all_texts = {one.facts.sha256: {text.identity for text in one.texts} for one in cases}
+    kept = {}
     for sha256 in cards.keys() - above.keys():
         texts = {(-score, pair_id(sha256, words), words) for words, score in alive[sha256].items()}
-        for other in above:
-            end = other
-            while end in above:
-                end = above[end]
-            if end == sha256:
+        for other, winner in above.items():
+            if winner == sha256:
                 texts |= {(-score, pair_id(other, words), words) for words, score in alive[other].items()
                           if words not in all_texts[sha256]}
-        kept[sha256] = min(texts)[2]
+        if texts:
+            kept[sha256] = min(texts)[2]
     return kept
 
 
@@ -112,8 +115,10 @@ def test_every_pair_and_every_image_has_one_outcome_in_any_order(seed):
     cases, rules = random_cases(seed), AggregateRules(max_images_per_caption=5, placeholder_texts=3)
     settled = aggregate(cases, rules)
     pairs = [pair for one in settled for pair in one.pairs]
-    assert len({pair.pair_id for pair in pairs}) == len(pairs) == sum(len(one.texts) for one in cases)
-    assert sorted(image.sha256 for one in settled for image in one.images) == sorted(one.facts.sha256 for one in cases)
+    from_copies = sum(one.best is not None and all(pair.pair_id != text.pair_id for text in case.texts)
+                      for one, case in zip(settled, cases, strict=True) for pair in one.pairs if pair.outcome == "kept")
+    assert len({pair.pair_id for pair in pairs}) == len(pairs) == sum(len(one.texts) for one in cases) + from_copies
+    assert sorted(one.image.sha256 for one in settled) == sorted(one.facts.sha256 for one in cases)
     assert sum(pair.outcome == "kept" for pair in pairs) == sum(one.best is not None for one in settled)
     shuffled = aggregate(random.Random(seed).sample(cases, len(cases)), rules)
     assert sorted(map(repr, settled)) == sorted(map(repr, shuffled))
@@ -123,8 +128,8 @@ def test_a_picture_under_many_different_captions_is_a_placeholder():
     words = [f"a {word} house" for word in ("red", "blue", "old", "new", "tall")]
     one = case(1, 5, [(word, 0.5) for word in words])
     rules = AggregateRules(placeholder_texts=5)
-    assert {pair.outcome for pair in settle(one.facts.sha256, [one], rules).pairs} == {"placeholder"}
-    assert settle(one.facts.sha256, [one], AggregateRules(placeholder_texts=6)).best is not None
+    assert {pair.outcome for pair in settle(one, Copies(), rules).pairs} == {"placeholder"}
+    assert settle(one, Copies(), AggregateRules(placeholder_texts=6)).best is not None
 
 
 def test_equal_captions_are_in_one_split_and_the_share_is_met():
