@@ -22,6 +22,7 @@ from typing import Any
 from crawl import run_log, storage
 from crawl.config import as_dict, canonical_json, digest
 from crawl.errors import UsageError
+from crawl.suppress import PURGE
 from crawl.tables import FileEntry, add_digests, from_row
 
 MANIFEST = "manifest.json"
@@ -152,6 +153,9 @@ class Stage:
 
         Raises UsageError when a half-finished fetch of another config lies in the same root.
         """
+        if not looks_only and storage.exists(storage.join(out, PURGE)):
+            raise UsageError(f"{out}: a purge was stopped half way ({PURGE}); run `imagebert shards remove {out} "
+                             f"--purge` to end it")
         plain = as_dict(config)
         identity = digest({"inputs": dict(inputs), "config": plain, "format": version})
         folder = posixpath.join(name, identity[:12])
@@ -189,8 +193,8 @@ class Stage:
             os.unlink(opened)
 
     def commit(self, tables: Mapping[str, Iterable[FileEntry]], funnel: Iterable[Funnel], *,
-               notes: Iterable[str] = (), extra: Mapping[str, Any] | None = None) -> Manifest:
-        """Writes the manifest, makes the stage the current one and returns the manifest."""
+               notes: Iterable[str] = (), extra: Mapping[str, Any] | None = None, point: bool = True) -> Manifest:
+        """Writes the manifest, makes the stage the current one (unless not `point`) and returns the manifest."""
         manifest = Manifest(
             stage=self.name, out=self.out, folder=self.folder, format=self.format, inputs=self.inputs,
             config=self.config, funnel=tuple(funnel), notes=tuple(notes),
@@ -200,7 +204,8 @@ class Stage:
             if not line.adds_up():
                 raise AssertionError(f"the funnel of {self.name} does not add up: {line}")
         storage.commit_bytes(storage.join(self.directory, MANIFEST), manifest.encode())
-        _point(self.out, self.name, self.folder)
+        if point:
+            _point(self.out, self.name, self.folder)
         run_log.event("stage_finished", **manifest.counters())
         return manifest
 

@@ -156,6 +156,27 @@ def replace_bytes(path: str, data: bytes) -> None:
     os.replace(_write_temporary(path, data), path)
 
 
+def remove(path: str) -> None:
+    """Takes a name away; one that is not there is no error."""
+    if is_remote(path):
+        store, name = _remote(path)
+        with contextlib.suppress(FileNotFoundError):
+            store.delete(name)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def names_below(path: str) -> list[str]:
+    """Returns the names of all files below a folder, relative to it, sorted: for a person's work, not for a build's."""
+    if not is_remote(path):
+        return sorted(os.path.relpath(os.path.join(folder, name), path)
+                      for folder, _, names in os.walk(path) for name in names)
+    store, prefix = _remote(path)
+    found = (str(one["path"]) for chunk in store.list(prefix=prefix) for one in chunk)
+    return sorted(posixpath.relpath(name, prefix) for name in found)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Versioned:
     """A value that may be replaced, and what tells it from the values before and after it."""

@@ -17,6 +17,7 @@ from crawl.config import digest
 from crawl.errors import UsageError
 
 SUPPRESS = "suppress.jsonl"
+PURGE = "purge.json"               # while what is removed is being dropped from all stages (shards/purge.py)
 SUPPRESSED = "suppressed"          # the outcome of what the list names
 KINDS = ("key", "url", "domain", "sha256", "phash")
 MAX_RADIUS = 16                    # bits of 64: beyond it, pictures that have nothing in common are alike

@@ -123,14 +123,16 @@ def in_order(rows: Iterable[R], key: str) -> list[R]:
 
 def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[str, Any]]:
     """Returns the Parquet bytes of rows in the order given, and rows, digest and outcomes for their entry."""
-    listed = list(rows)
-    plain = [plain_row(row) for row in listed]
-    table = pa.Table.from_pylist(plain, schema=schema_of(typing.cast(Any, record_type)))
+    return encode_plain(schema_of(typing.cast(Any, record_type)), [plain_row(row) for row in rows])
+
+
+def encode_plain(schema: pa.Schema, rows: list[dict[str, Any]]) -> tuple[bytes, dict[str, Any]]:
+    """As `encode_table`, of plain rows and the schema they are written with."""
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, **_WRITER_OPTIONS)
-    counts = collections.Counter(str(getattr(row, "outcome", "")) for row in listed)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, **_WRITER_OPTIONS)
+    counts = collections.Counter(str(row.get("outcome", "")) for row in rows)
     counts.pop("", None)
-    return buffer.getvalue(), {"rows": len(listed), "digest": add_digests(map(_digest, plain)),
+    return buffer.getvalue(), {"rows": len(rows), "digest": add_digests(map(_digest, rows)),
                                "outcomes": tuple(sorted(counts.items()))}
 
 
@@ -168,10 +170,23 @@ def read_matching(path: str, record_type: type[R], column: str, accepts: Callabl
                     yield from_row(record_type, row)
 
 
-def _row_groups(path: str) -> Iterator[list[dict[str, Any]]]:
+def schema_in(path: str) -> pa.Schema:
+    """Returns the schema of a file, whatever its records are."""
+    with _damage_named(path), _opened(path) as file:
+        return file.schema_arrow
+
+
+def read_plain(path: str, columns: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a file as plain values, whatever its records are; those of `columns` that it has."""
+    wanted = None if columns is None else [name for name in schema_in(path).names if name in set(columns)]
+    for rows in _row_groups(path, wanted):
+        yield from rows
+
+
+def _row_groups(path: str, columns: list[str] | None = None) -> Iterator[list[dict[str, Any]]]:
     with _damage_named(path), _opened(path) as file:
         for group in range(file.num_row_groups):
-            yield file.read_row_group(group).to_pylist()
+            yield file.read_row_group(group, columns=columns).to_pylist()
 
 
 def _opened(path: str) -> pq.ParquetFile:

@@ -131,6 +131,31 @@ def read_response(path: str, offset: int, length: int, max_body: int, max_ratio:
                     truncated=decoded.truncated or "warc-truncated" in fields)
 
 
+def filler(length: int) -> bytes:
+    """Returns a gzip member of exactly this many bytes in which a record says that something was removed.
+
+    It takes the place of a record, so that those behind it stay at their addresses.  Below 212 bytes there is no
+    room for a record: then it is an empty member.  Raises ValueError below the 22 bytes that the smallest member has.
+    """
+    blocks = -(-(length - 18) // 65_540)
+    size = length - 18 - 5 * blocks                          # of the data: header 10, a stored block 5, trailer 8
+    head = (f"WARC/1.1\r\nWARC-Type: metadata\r\nWARC-Record-ID: <urn:uuid:{uuid.uuid5(_NAMESPACE, 'removed')}>\r\n"
+            "WARC-Date: 1970-01-01T00:00:00Z\r\nContent-Type: text/plain\r\nContent-Length: ").encode()
+    room = size - len(head) - 10 - 4 - 4
+    if room < 0:
+        if length < 22:
+            raise ValueError(f"no gzip member has {length} bytes")
+        extra = length - 22                                  # FEXTRA takes up the rest
+        return (b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff" + extra.to_bytes(2, "little") + bytes(extra) + b"\x03\x00"
+                + bytes(8))
+    data = head + f"{room:010d}".encode() + b"\r\n\r\n" + b"removed".ljust(room)[:room] + b"\r\n\r\n"
+    stored = [data[start:start + 65_535] for start in range(0, 65_535 * blocks, 65_535)]     # the last may be empty
+    body = b"".join(bytes([place == len(stored) - 1]) + len(one).to_bytes(2, "little")
+                    + (len(one) ^ 0xFFFF).to_bytes(2, "little") + one for place, one in enumerate(stored))
+    return (b"\x1f\x8b\x08" + bytes(6) + b"\xff" + body + zlib.crc32(data).to_bytes(4, "little")
+            + (len(data) & 0xFFFFFFFF).to_bytes(4, "little"))
+
+
 def _member(fields: dict[str, str], block: bytes) -> bytes:
     lines = [f"{name}: {value}" for name, value in (fields | {"Content-Length": str(len(block))}).items()]
     head = "\r\n".join(["WARC/1.1", *lines, "", ""]).encode("utf-8")

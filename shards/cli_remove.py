@@ -3,7 +3,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
+import os
 import sys
 from typing import Any
 
@@ -35,6 +37,11 @@ def register(actions: Any) -> None:
     one.add_argument("--rewrite", action="store_true",
                      help="write the shards that hold something removed again without it, into a new folder that "
                           "becomes the current one; the old folder is deleted")
+    one.add_argument("--purge", action="store_true",
+                     help="drop the bytes of everything on the list from all stages of the root, old folders too: "
+                          "tables, WARC, image and region parts, shards, report; a line of purged.jsonl says what was "
+                          "done. Without another option it purges what was removed before, or goes on where a purge "
+                          "was stopped")
     one.add_argument("--dry-run", action="store_true", help="say what would be removed, change nothing")
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=remove_samples)
@@ -43,28 +50,32 @@ def register(actions: Any) -> None:
 def remove_samples(args: argparse.Namespace) -> int:
     """Removes samples; prints what was found, what it takes, and what was done."""
     from crawl.lock import run_lock
-    from shards.removal import file_bytes, plan, remove, touched
+    from shards.removal import plan, remove, rewrite_bytes, touched
     from shards.rewrite import rewrite
     from shards.upstream import root_of
     rules = _rules(args)
-    if not rules and not args.rewrite:
+    if not rules and not args.rewrite and not args.purge:
         raise UsageError("nothing to remove; give --key, --url, --domain, --sha256, --phash or --from FILE")
     shards = load_shards(args.path)
     root = root_of(shards.directory)
     with contextlib.nullcontext() if args.dry_run or not root else run_lock(root):
         planned = plan(shards, rules)
         chosen = touched(shards, planned)
+        reads, writes = rewrite_bytes(shards, planned)
         answer: dict[str, Any] = {
             "directory": shards.directory, "samples": planned.num_new, "shards": len(chosen),
-            "of_shards": len(shards.shards), "rewrite_reads": file_bytes(shards, chosen),
+            "of_shards": len(shards.shards), "rewrite_reads": reads, "rewrite_writes": writes,
             "rules": [{"rule": str(rule), "keys": list(keys)} for rule, keys in planned.by_rule.items()]}
         # Before it starts: a domain that is spread over all shards makes a rewrite as dear as a build.
         print(f"{planned.num_new:,} samples to remove; with those removed before they lie in {len(chosen):,} of "
-              f"{len(shards.shards):,} shards; to rewrite these reads {answer['rewrite_reads']:,} bytes",
-              file=sys.stderr)
+              f"{len(shards.shards):,} shards; to rewrite these reads {reads:,} bytes and writes about {writes:,}"
+              + ("; that is most of the set: they are spread over it" if 2 * len(chosen) > len(shards.shards) > 2
+                 else ""), file=sys.stderr)
         if not args.dry_run:
             remove(shards, root, planned)
-            if args.rewrite:
+            if args.purge:
+                answer["purged"] = _purge(root or shards.directory)
+            elif args.rewrite:
                 done = rewrite(load_shards(shards.directory), root)
                 answer |= {"rewritten": done.manifest.directory, "read": done.read, "written": done.written} \
                     if done else {"rewritten": ""}
@@ -84,13 +95,38 @@ def _print(args: argparse.Namespace, shards: ShardSet, root: str, answer: dict[s
     terminal.lines(console, ("removed", f"{answer['samples']:,} samples of {shards.directory}"),
                    ("suppress list", f"{root}/{SUPPRESS}" if root else "none: this folder lies outside a dataset's "
                                                                        "root, so a later build knows nothing of it"))
-    if answer.get("rewritten"):
+    if args.purge:
+        done = answer["purged"]
+        terminal.lines(console, ("purged", f"{done['images']:,} images and {done['rows']:,} rows of "
+                                           f"{len(done['folders']):,} folders; {done['overwritten']:,} bytes of parts "
+                                           f"overwritten"),
+                       ("read, written", f"{done['read']:,} and {done['written']:,} bytes"),
+                       ("left", f"{done['left']:,} rows"), ("record", f"{root}/purged.jsonl"),
+                       *((("not touched", ", ".join(done["outside"])),) if done["outside"] else ()))
+        if done["report"]:
+            terminal.lines(console, ("report", done["report"]))
+    elif answer.get("rewritten"):
         terminal.lines(console, ("shards", answer["rewritten"]),
                        ("read, written", f"{answer['read']:,} and {answer['written']:,} bytes"),
                        ("report", f"its galleries are not carried over; `imagebert shards report {root}` makes them "
                                   f"from the filter's tables, which may still show what was removed"))
     elif args.rewrite:
         print("nothing to rewrite: no tar holds a removed sample")
+
+
+def _purge(root: str) -> dict[str, Any]:
+    from shards.purge import predicted, purge, targets_of
+    from shards.report import REPORT, write_report
+    if not os.path.isfile(os.path.join(root, "dataset.json")):
+        raise UsageError(f"{root}: no dataset's root; --purge works on all its stages, give the root")
+    targets = targets_of(root)
+    searched, parts = predicted(root, targets)
+    print(f"to purge {len(targets.sha256s):,} images, {len(targets.url_keys):,} URLs and the stored answers of "
+          f"{len(targets.shown_on):,} pages that showed them reads {searched:,} bytes of tables and writes those again "
+          f"that hold them; and it writes {parts:,} bytes of parts again", file=sys.stderr)
+    had_report = os.path.isfile(os.path.join(load_shards(root).directory, REPORT))
+    done = purge(root, targets, lambda folder: print(f"  {folder}", file=sys.stderr))
+    return dataclasses.asdict(done) | {"report": write_report(root) if had_report else ""}
 
 
 def _rules(args: argparse.Namespace) -> list[Rule]:

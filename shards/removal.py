@@ -8,13 +8,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tarfile
 from collections.abc import Iterable
+
+import numpy as np
 
 from crawl import storage
 from crawl.stages import recorded_time
 from crawl.suppress import Rule, Suppressed, Suppression, add_lines
+from shards.index import encode_index, load_index, without
 from shards.manifest import TOMBSTONES, ShardFile, ShardSet
 from shards.samples import sample_rows
+from shards.writer import tar_bytes
 
 _COLUMNS = ("key", "sha256", "image_url", "page_url", "image_urls", "perceptual_hash")
 
@@ -62,7 +67,22 @@ def touched(shards: ShardSet, planned: Plan) -> list[ShardFile]:
     return [shard for shard in shards.shards if planned.by_shard.get(shard.name)]
 
 
-def file_bytes(shards: ShardSet, chosen: Iterable[ShardFile]) -> int:
-    """Returns the bytes of shards and of the files beside them: what a rewrite reads."""
-    return sum(os.path.getsize(shards.path(name)) for shard in chosen
-               for name in (shard.name, shard.regions, shard.index, shard.table) if name)
+def rewrite_bytes(shards: ShardSet, planned: Plan) -> tuple[int, int]:
+    """Returns what a rewrite reads, and writes with tables as long as they are."""
+    read = written = 0
+    for shard in touched(shards, planned):
+        names = [name for name in (shard.name, shard.regions, shard.index, shard.table) if name]
+        size = sum(os.path.getsize(shards.path(name)) for name in names)
+        index = load_index(shards.path(shard.index))
+        kept = without(index, planned.by_shard[shard.name])
+        read += size
+        if len(kept):
+            tars = [_tar_of(kept, ("image", "txt", "json"))] + [_tar_of(kept, ("regions",))] * bool(shard.regions)
+            written += sum(tars) + len(encode_index(kept)) + (os.path.getsize(shards.path(shard.table))
+                                                              if shard.table else 0)
+    return read, written
+
+
+def _tar_of(rows: np.ndarray, members: Iterable[str]) -> int:
+    size = tar_bytes(int(length) for member in members for length in rows[f"{member}_size"]) + 2 * tarfile.BLOCKSIZE
+    return size + -size % tarfile.RECORDSIZE

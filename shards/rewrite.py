@@ -16,6 +16,7 @@ import posixpath
 import re
 import shutil
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,21 +49,27 @@ class Rewritten:
     written: int                   # bytes
 
 
-def rewrite(shards: ShardSet, root: str) -> Rewritten | None:
+def rewrite(shards: ShardSet, root: str, renamed: Mapping[str, str] | None = None) -> Rewritten | None:
     """Returns the set without its removed samples, now the current one of the root; None where none is pending.
 
-    Raises UsageError for a set that is not the current one: the pointer would go back to it.
+    Args:
+        renamed: in a purge, old digest -> new digest of manifests: a set whose inputs have changed is written again
+            too, and one that is not the current one does not become it.
+
+    Raises UsageError for a set that is not the current one, outside a purge: the pointer would go back to it.
     """
     folder = posixpath.join("shards", os.path.basename(os.path.abspath(shards.directory)))
-    if not root or current(root).get("shards") != folder:
+    is_current = bool(root) and current(root).get("shards") == folder
+    if not is_current and renamed is None:
         raise UsageError(f"{shards.directory}: --rewrite is for the current shards of a dataset's root; give the root")
     old = read_manifest(root, folder)
     if old is None:
         raise UsageError(f"{shards.directory}: no {MANIFEST}; build the shards first")
     _sweep(root, old)
-    if not shards.removed_keys:
+    inputs = {name: (renamed or {}).get(digest, digest) for name, digest in old.inputs.items()}
+    if not shards.removed_keys and inputs == old.inputs:
         return None
-    stage = _stage(root, old, shards)
+    stage = _stage(root, old, shards, inputs)
     files = {entry.name: entry for entries in old.tables.values() for entry in entries}
     listed: list[ShardFile] = []
     read = written = cut = 0
@@ -86,13 +93,13 @@ def rewrite(shards: ShardSet, root: str) -> Rewritten | None:
              for name in (shard.name, shard.regions, shard.index, shard.table)}
     for name in sorted(files.keys() - fresh):
         _link(shards.path(name), storage.join(stage.directory, name))
-    manifest = _commit(stage, old, shards, files, listed, cut)
+    manifest = _commit(stage, old, shards, files, listed, cut, is_current)
     _sweep(root, manifest)
     return Rewritten(manifest, len(touched), read, written)
 
 
-def _stage(root: str, old: Manifest, shards: ShardSet) -> Stage:
-    inputs = old.inputs | {"rewritten_from": old.digest}
+def _stage(root: str, old: Manifest, shards: ShardSet, inputs: dict[str, str]) -> Stage:
+    inputs = inputs | {"rewritten_from": old.digest}
     removed = {name: sorted(keys) for name, keys in sorted(shards.removed.items())}
     config = old.config | {"removed": digest(removed)}
     identity = digest({"inputs": inputs, "config": config, "format": old.format})
@@ -147,7 +154,7 @@ def _link(source: str, target: str) -> None:
 
 
 def _commit(stage: Stage, old: Manifest, shards: ShardSet, files: dict[str, FileEntry], listed: list[ShardFile],
-            cut: int) -> Manifest:
+            cut: int, is_current: bool) -> Manifest:
     kept_name = f"manifest-{old.digest[:12]}.json"
     lineage: list[dict[str, Any]] = list(old.extra.get(LINEAGE, []))
     for line in lineage:
@@ -160,7 +167,7 @@ def _commit(stage: Stage, old: Manifest, shards: ShardSet, files: dict[str, File
     return stage.commit(
         {"shards": files.values(), "samples": [entry for entry in files.values() if entry.name in tables]},
         [*old.funnel, Funnel("remove", "sample", before, (("kept", before - removed), ("removed", removed)))],
-        notes=old.notes, extra=old.extra | {
+        notes=old.notes, point=is_current, extra=old.extra | {
             "shards": [dataclasses.asdict(shard) for shard in listed], LINEAGE: lineage,
             "captions_cut": old.extra.get("captions_cut", cut) - cut,
             TOMBSTONES: sorted({*old.extra.get(TOMBSTONES, ()), *shards.removed_keys})})

@@ -10,13 +10,21 @@ import pytest
 import webdataset
 
 import imagebert
+from crawl import storage
+from crawl.known_images import stands
 from crawl.policy import Network
 from crawl.records import Candidate, FetchLog, FetchRow, Image, ImageFetch
 from crawl.stages import current, current_manifest
 from crawl.tables import read_table
+from crawl.urls import host, site
 from demo.server import serve
 from demo.web import SyntheticWeb, WebConfig
 from filter.records import Best, Pair
+from shards.inspect import find
+from shards.manifest import load_shards
+from shards.samples import sample_rows
+from shards.validate import validate
+from tests.shards.bytes_of import files_with
 
 WEB = WebConfig(seed=1, num_images=300)
 PURE = ("features", "filter", "vocab", "codebook", "regions", "shards")
@@ -236,3 +244,36 @@ def test_disallowed_paths_are_never_asked_for(build):
               if row.outcome == "robots_denied"}
     assert denied
     assert not denied & {access.host + access.path for access in build.access}
+
+
+# What is removed is gone, and stays out of what is built again.
+
+def test_purged_items_are_in_no_byte_and_a_rebuild_does_not_bring_them_back(build, tmp_path):
+    out = copy_without(build, tmp_path, ())
+    shards = load_shards(str(out))
+    captions = collections.Counter(row.caption for row in build.rows("filter", "pairs", Pair) if row.outcome == "kept")
+    chosen = [row for row in sample_rows(shards, ("sha256", "image_url", "caption", "page_url"))
+              if captions[row["caption"]] == 1]
+    by_key, of_domain = chosen[0], [row for row in chosen if site(row["image_url"]) == site(chosen[-1]["image_url"])]
+    gone = [by_key, *of_domain]
+    images = [find(shards, row["key"]).image for row in gone]
+    needles = [*images, *(row[name].encode() for row in gone for name in ("sha256", "caption", "image_url"))]
+    assert {needle for _, needle in files_with(str(out), needles)} == set(needles)
+
+    words = ["--key", by_key["key"], "--domain", host(of_domain[0]["image_url"])]
+    assert imagebert.main(["shards", "remove", str(out), *words, "--purge"]) == 0
+    urls_of_domain = {row["image_url"].encode() for row in of_domain}      # pages elsewhere may link there still
+    assert {(name, needle) for name, needle in files_with(str(out), needles)
+            if needle not in urls_of_domain or not name.endswith(".warc.gz")} == set()
+    assert list(validate(load_shards(str(out), check_sizes=False))) == []
+    for best in Build(out, None, None, ()).rows("filter", "best", Best):
+        data = storage.read_range(str(out / best.part), best.offset, best.length)
+        assert hashlib.sha256(data).hexdigest() == best.image_sha256       # addresses of the others hold
+
+    passing = sum(not stands(row.outcome) for row in build.rows("images", "images", Image))
+    rebuild(build, out)
+    assert current_manifest(str(out), "images").rows("fetch_log") <= passing               # the rest was carried over
+    assert {needle for name, needle in files_with(str(out), needles)
+            if needle not in urls_of_domain or not name.endswith(".warc.gz")} == set()
+    kept = {row["key"] for row in sample_rows(load_shards(str(out)), ())}
+    assert kept and not kept & {row["key"] for row in gone}

@@ -21,7 +21,7 @@ from crawl.tables import FileEntry, write_table
 from filter.records import Best, Caption, Judged, Pair, ScoredText
 from shards.index import encode_index, index_tar
 from shards.manifest import ShardFile
-from shards.records import SampleRow, sample_row
+from shards.records import SampleRow, json_values, sample_row
 from shards.regions import Regions, pack
 from shards.sample import regions_name, sample_json
 from shards.tokens import load_tokenizer
@@ -163,14 +163,40 @@ def commit_shards(out: str, samples: list[Made], inputs: dict[str, str] | None =
             shard, listed = write_shard(stage.directory, "lait-jpg-000000", split, chosen)
             shards.append(shard)
             entries += listed
-    entries.append(_entry(stage.directory, "vocab.txt"))
+    return _commit_set(stage, shards, entries, len(samples), notes)
+
+
+def _commit_set(stage: Stage, shards: list[ShardFile], entries: list[FileEntry], samples: int,
+                notes: tuple[str, ...]) -> Manifest:
+    entries = [*entries, _entry(stage.directory, "vocab.txt")]
     facts: dict[str, Any] = {
         "shards": [dataclasses.asdict(shard) for shard in shards], "feature_dim": 6, "num_classes": 16,
         "max_regions": 4, "quantisation": "u8_scale", "extractor": "patches", "extractor_digest": "cd" * 32,
         "codebook": "", "tokenizer_digest": hashlib.sha256(VOCAB).hexdigest(), "vocab": "vocab.txt"}
-    outcome = [("stored", len(samples))]
-    return stage.commit({"shards": entries}, [Funnel("shards", "sample", len(samples), tuple(outcome))], notes=notes,
-                        extra=facts)
+    return stage.commit({"shards": entries}, [Funnel("shards", "sample", samples, (("stored", samples),))],
+                        notes=notes, extra=facts)
+
+
+def small_sample(image: bytes, number: int, page_url: str) -> Made:
+    """Returns a training sample of an image that many share; its bytes differ behind the end of the JPEG."""
+    made = made_sample(1, caption=f"a small picture number {number}", page_url=page_url)
+    data = image + number.to_bytes(4, "big")
+    sha256 = hashlib.sha256(data).hexdigest()
+    best = dataclasses.replace(made.best, key=sha256[:32], image_sha256=sha256, split="train", width=64, height=48,
+                               group_hash=sha256[:16], length=len(data), image_url=f"{page_url}.jpg",
+                               image_urls=(f"{page_url}.jpg",))
+    return Made(data, best, sample_json(json_values(best)))
+
+
+def commit_many(out: str, shards: list[list[Made]]) -> Manifest:
+    """Commits a root whose only stage is shards, one shard a list."""
+    stage = Stage.open(out, "shards", 1, Config(), {})
+    os.makedirs(stage.directory)
+    Path(stage.directory, "vocab.txt").write_bytes(VOCAB)
+    written = [write_shard(stage.directory, f"lait-jpg-{number:06d}", "train", made)
+               for number, made in enumerate(shards)]
+    return _commit_set(stage, [shard for shard, _ in written], [entry for _, files in written for entry in files],
+                       sum(map(len, shards)), ())
 
 
 def made_root(out: str, number: int = 30, notes: tuple[str, ...] = ()) -> list[Made]:

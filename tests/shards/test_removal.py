@@ -15,7 +15,7 @@ from shards.removal import plan, remove
 from shards.rewrite import rewrite
 from shards.upstream import root_of
 from shards.validate import validate
-from tests.shards.made_root import Made, made_root, sample_fields
+from tests.shards.made_root import Made, commit_many, drawn, made_root, sample_fields, small_sample
 from tests.shards.test_inspect import parsed
 
 
@@ -215,3 +215,45 @@ def test_a_removed_key_that_is_back_is_a_fault(root: str, samples: list[Made]) -
 def _tars(root: str) -> dict[str, bytes]:
     folder = Path(load_shards(root).directory)
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*.tar"))}
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[list[Made]]]:
+    """A root with 100 shards of 4 samples; every fourth sample is of site0.example."""
+    root = str(tmp_path_factory.mktemp("hundred") / "root")
+    image = drawn(1, 64, 48)
+    shards = []
+    for number in range(100):
+        made = [small_sample(image, 4 * number + place, f"https://www.site{place}.example/{number}")
+                for place in range(4)]
+        shards.append(made)
+    commit_many(root, shards)
+    return root, shards
+
+
+def test_ten_keys_in_three_of_a_hundred_shards_touch_three(hundred: tuple[str, list[list[Made]]], tmp_path: Path,
+                                                           capsys: pytest.CaptureFixture[str]) -> None:
+    root = str(tmp_path / "root")
+    shutil.copytree(hundred[0], root)
+    gone = [made.best.key for made in (*hundred[1][7], *hundred[1][50][:3], *hundred[1][99][:3])]
+    words = [word for key in gone for word in ("--key", key)]
+    old = load_shards(root)
+    inodes = {shard.name: os.stat(old.path(shard.name)).st_ino for shard in old.shards}
+    assert parsed("remove", root, *words, "--rewrite", "--json") == 0
+    captured = capsys.readouterr()
+    told = json.loads(captured.out)
+    assert (told["samples"], told["shards"], told["of_shards"]) == (10, 3, 100)
+    assert "most of the set" not in captured.err
+    new = load_shards(root)
+    again = {shard.name for shard in new.shards if os.stat(new.path(shard.name)).st_ino != inodes[shard.name]}
+    gone_shard, *touched = (f"train/lait-jpg-{number:06d}.tar" for number in (7, 50, 99))
+    assert again == set(touched) and gone_shard not in {shard.name for shard in new.shards}     # it was left empty
+    assert told["read"] == told["rewrite_reads"]
+    assert 0.9 < told["written"] / told["rewrite_writes"] <= 1 and faults(root) == []
+
+
+def test_a_domain_that_is_spread_over_all_says_so_before(hundred: tuple[str, list[list[Made]]],
+                                                         capsys: pytest.CaptureFixture[str]) -> None:
+    assert parsed("remove", hundred[0], "--domain", "site3.example", "--dry-run") == 0
+    told = capsys.readouterr().err
+    assert "100 samples to remove" in told and "in 100 of 100 shards" in told and "that is most of the set" in told

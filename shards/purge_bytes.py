@@ -1,0 +1,96 @@
+"""Bytes of a part are overwritten where they lie: what stays keeps its address, and the file its kind.
+
+    image tar     header and data of the member; it is called `removed` from then on
+    WARC          the gzip members of answer and request; a record that says so takes their place
+    other parts   zeros
+"""
+from __future__ import annotations
+
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from crawl import storage
+from crawl.tables import FileEntry
+from crawl.warc import filler
+from shards.files import sha256_of
+
+_BLOCK = tarfile.BLOCKSIZE
+_CHUNK = 1 << 20
+
+
+def overwritten(path: str, name: str, ranges: Iterable[tuple[int, int]]) -> tuple[str, FileEntry]:
+    """Returns a local temporary file with the part as it shall be, and the entry of that file under `name`.
+
+    Raises OSError where the part cannot be read or there is no room for the copy.
+    """
+    folder = None if storage.is_remote(path) else os.path.dirname(path)
+    descriptor, temporary = tempfile.mkstemp(suffix=".tmp", dir=folder)
+    try:
+        with storage.disk(temporary), os.fdopen(descriptor, "w+b") as file:
+            os.fchmod(file.fileno(), 0o644)
+            _copy(path, file)
+            for offset, data in list(_pieces(path, sorted(ranges))):
+                file.seek(offset)
+                file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        storage.remove(temporary)
+        raise
+    return temporary, FileEntry(name=name, bytes=os.path.getsize(temporary), sha256=sha256_of(temporary))
+
+
+def _copy(path: str, file: BinaryIO) -> None:
+    if not storage.is_remote(path):
+        with open(path, "rb") as source:
+            shutil.copyfileobj(source, file, _CHUNK)
+        return
+    size = storage.size(path)
+    for start in range(0, size, _CHUNK):
+        file.write(storage.read_range(path, start, min(_CHUNK, size - start)))
+
+
+def _pieces(path: str, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+    """Yields what is to stand where."""
+    for offset, length in ranges:
+        if path.endswith(".warc.gz"):
+            yield offset, filler(length)
+            yield from _request_before(path, offset)
+        else:
+            yield offset, bytes(length)
+            if path.endswith(".tar"):
+                yield from _header_before(path, offset, length)
+
+
+def _header_before(path: str, offset: int, length: int) -> Iterator[tuple[int, bytes]]:
+    """The header of a member is named by the hash of its image."""
+    try:
+        info = tarfile.TarInfo.frombuf(storage.read_range(path, offset - _BLOCK, _BLOCK), "utf-8", "strict")
+    except (tarfile.HeaderError, UnicodeDecodeError, EOFError, ValueError):
+        return
+    if info.size == length:
+        info.name = "removed"
+        yield offset - _BLOCK, info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _request_before(path: str, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The member that ends where an answer begins is its request: the last one that a gzip member starts in front."""
+    reach = min(offset, 64 << 10)
+    before = storage.read_range(path, offset - reach, reach) if reach else b""
+    start = before.rfind(b"\x1f\x8b\x08")
+    while start >= 0:
+        stream = zlib.decompressobj(31)
+        try:
+            text = stream.decompress(before[start:])
+        except zlib.error:
+            text = b""
+        if stream.eof and not stream.unused_data:
+            if b"\r\nWARC-Type: request\r\n" in text[:512]:
+                yield offset - reach + start, filler(reach - start)
+            return
+        start = before.rfind(b"\x1f\x8b\x08", 0, start)
