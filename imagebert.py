@@ -79,7 +79,7 @@ RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait, "demo": demo}
 
 
 def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network, run: Run, *,
-                  block_hashes: str = "") -> Manifest:
+                  block_hashes: str = "", decontaminate: str = "") -> Manifest:
     """Returns the manifest of the shards built from the web that `seeds` (a file of URLs) leads to.
 
     A stage that is finished returns at once; a killed build goes on from its committed parts.
@@ -96,7 +96,7 @@ def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network,
     features(out, config.features, run)
     # facts: size, hashes, photograph or not, one row a distinct image
 
-    filter_pairs(out, config.filter, run)
+    filter_pairs(out, config.filter, run, decontaminate)
     # pairs: kept or the first failing reason; best: one caption an image
 
     shards = build_shards(out, config.shards, run)
@@ -244,6 +244,7 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_network_options(one)
     crawl.cli.add_build_options(one)
     crawl.cli.add_block_option(one)
+    one.add_argument("--decontaminate", **filter.cli.DECONTAMINATE)
     add_image_options(one)
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
@@ -268,6 +269,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from crawl.funnel import print_funnel
     from crawl.plan_print import print_plans
     from crawl.plan_run import plan_dataset
+    from filter.decontamination import evaluation_source
     from filter.language import load_model
     from filter.scoring import scorer_digest
     from shards.cli_images import stored_as
@@ -282,6 +284,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
     config.shards.reencode.check()
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
     block_file(args.block_hashes)
+    evaluation_source(args.decontaminate)
     if args.dry_run:
         with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
             print_plans(plan_dataset(args.out, seeds_file(args, folder), config.crawl, config.images, config.judge,
@@ -290,7 +293,8 @@ def _dataset_command(args: argparse.Namespace) -> int:
     with run_lock(args.out):
         seeds = seeds_file(args)
         _write_config(args.out, config, network)
-        manifest = build_dataset(args.out, seeds, config, network, args.run, block_hashes=args.block_hashes)
+        manifest = build_dataset(args.out, seeds, config, network, args.run, block_hashes=args.block_hashes,
+                                 decontaminate=args.decontaminate)
     notes = notes_of(args.out)
     if args.json:
         print(json.dumps({

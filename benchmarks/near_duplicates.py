@@ -32,8 +32,7 @@ from benchmarks.peers import default_folder, peer
 from crawl.records import Image
 from filter.decode import MAX_PIXELS
 from filter.image_work import image_sandbox, measured_images
-from filter.near_duplicates import Card, NearRules, bands, give_way, pack, same_picture
-from filter.records import ImageFacts
+from filter.near_duplicates import Card, NearRules, bands, card_of, give_way, pack, same_picture
 
 Pair = tuple[str, str]
 # Copies a person would call the same picture; the last four are pictures of their own to some, so they are told apart.
@@ -131,7 +130,7 @@ def ours(files: list[pathlib.Path]) -> tuple[dict[str, Card], float]:
     with image_sandbox(MAX_PIXELS) as box:
         stored = ((_row(data), data) for data in map(pathlib.Path.read_bytes, files))
         measured = list(zip(files, measured_images(box, stored), strict=True))
-    cards = {path.name: _card(facts) for path, facts in measured if facts.outcome == "decoded"}
+    cards = {path.name: card_of(facts, 0.5) for path, facts in measured if facts.outcome == "decoded"}
     return cards, _cpu() - began
 
 
@@ -221,11 +220,6 @@ def _photograph(name: str) -> str:
 
 def _kind(name: str) -> str:
     return name.partition("__")[2].partition(".")[0]
-
-
-def _card(facts: ImageFacts) -> Card:
-    return Card(facts.sha256, 0.5, facts.width * facts.height, facts.perceptual_hash, facts.difference_hash,
-                facts.width / facts.height, facts.colours)
 
 
 def _row(data: bytes) -> Image:

@@ -37,7 +37,7 @@ class BlockFile:
 
 def block_file(path: str) -> BlockFile:
     """Returns the list at a path, "" for none; raises UsageError for a file that is no list, and names the line."""
-    return BlockFile(path, Suppression(_rules(path)).digest) if path else BlockFile()
+    return BlockFile(path, Suppression(hash_rules(path)).digest) if path else BlockFile()
 
 
 class BlockList:
@@ -45,7 +45,7 @@ class BlockList:
 
     def __init__(self, file: BlockFile, max_pixels: int) -> None:
         """Raises UsageError where the file is no longer the one that the stage began with."""
-        self._rules = Suppression(_rules(file.path) if file.path else ())
+        self._rules = Suppression(hash_rules(file.path) if file.path else ())
         if file.path and self._rules.digest != file.digest:
             raise UsageError(f"{file.path}: changed while images were fetched; run the same command again with the "
                              "list the run began with, or remove the half-finished stage")
@@ -102,9 +102,10 @@ def _read(value: Any, body: bytes) -> str:
     return value
 
 
-def _rules(path: str) -> list[Rule]:
+def hash_rules(path: str, option: str = "--block-hashes") -> list[Rule]:
+    """Returns the rules of a list of hashes; raises UsageError that names the option the list was given by."""
     rules = []
-    for number, line in enumerate(_text_of(path).splitlines(), 1):
+    for number, line in enumerate(_text_of(path, option).splitlines(), 1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
@@ -114,18 +115,18 @@ def _rules(path: str) -> list[Rule]:
                 raise UsageError(f"{text[:80]!r} is neither sha256:HEX nor phash:HEX[:RADIUS]")
             rules.append(parse_rule(kind, value))
         except UsageError as error:
-            raise UsageError(f"--block-hashes {path}, line {number}: {error}") from error
+            raise UsageError(f"{option} {path}, line {number}: {error}") from error
     if not rules:
-        raise UsageError(f"--block-hashes {path}: no hash in this list; write sha256:HEX or phash:HEX[:RADIUS] a line")
+        raise UsageError(f"{option} {path}: no hash in this list; write sha256:HEX or phash:HEX[:RADIUS] a line")
     return rules
 
 
-def _text_of(path: str) -> str:
+def _text_of(path: str, option: str) -> str:
     try:
         if storage.size(path) > MAX_BYTES:
-            raise UsageError(f"--block-hashes {path}: {storage.size(path)} bytes are too many (at most {MAX_BYTES})")
+            raise UsageError(f"{option} {path}: {storage.size(path)} bytes are too many (at most {MAX_BYTES})")
         return storage.read_bytes(path).decode("utf-8-sig")
     except OSError as error:
-        raise UsageError(f"--block-hashes {path}: cannot read the list: {error.strerror or error}") from error
+        raise UsageError(f"{option} {path}: cannot read the list: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"--block-hashes {path}: not a text file in UTF-8 (byte {error.start})") from error
+        raise UsageError(f"{option} {path}: not a text file in UTF-8 (byte {error.start})") from error

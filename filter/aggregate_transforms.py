@@ -16,7 +16,7 @@ import numpy as np
 
 from filter import near_duplicates
 from filter.aggregate import AggregateRules, Copies, Settled, best_copies, copies_of, gave_way, settle
-from filter.cases import ImageCase, ban, card_of
+from filter.cases import ImageCase, ban, best_card
 from filter.near_duplicates import NearRules
 
 
@@ -84,7 +84,7 @@ class NearDuplicates(beam.PTransform):
 
 
 def _packed_card(case: ImageCase) -> list[bytes]:
-    card = card_of(case)
+    card = best_card(case)
     return [] if card is None else [near_duplicates.pack(card)]
 
 

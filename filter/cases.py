@@ -13,7 +13,7 @@ from filter.captions import normalise_caption
 from filter.drift import DRIFTED, DROP, UNASKED, Drift, DriftRules, drift_of
 from filter.images import ImageRules, reject_image
 from filter.judging import source_rank
-from filter.near_duplicates import Card
+from filter.near_duplicates import Card, card_of
 from filter.records import Caption, ImageFacts, Judged, Pair, ScoredText
 from filter.scoring import PairScorer
 
@@ -112,8 +112,10 @@ def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list
 
 
 def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: DriftRules, min_score: float,
-              scorer: PairScorer) -> ImageCase:
+              scorer: PairScorer, forbidden: str = "") -> ImageCase:
     """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason.
+
+    `forbidden` is a reason against the image that comes before all rules.
 
     A text that was written for other bytes has no part in that: it is `drifted`, whatever the image is like.
     """
@@ -121,7 +123,7 @@ def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: Drift
     lost = [dataclasses.replace(text, outcome=DRIFTED) for text in texts
             if drift.action == DROP and text.drift.verdict == DRIFTED]
     texts = texts if not lost else [text for text in texts if text.drift.verdict != DRIFTED]
-    reason = reject_image(facts, rules)
+    reason = forbidden or reject_image(facts, rules)
     if reason is not None:
         rejected = (dataclasses.replace(text, outcome=reason) for text in texts)
         return ImageCase(facts, reason, (*rejected, *lost), claims)
@@ -149,14 +151,10 @@ def ban(case: ImageCase, banned: Container[str]) -> ImageCase:
     return dataclasses.replace(case, texts=texts)
 
 
-def card_of(case: ImageCase) -> Card | None:
+def best_card(case: ImageCase) -> Card | None:
     """Returns what the near-duplicate rule compares, None for an image that is out already."""
     alive = case.alive()
-    if not alive:
-        return None
-    facts = case.facts
-    return Card(facts.sha256, alive[0].score, facts.width * facts.height, facts.perceptual_hash, facts.difference_hash,
-                facts.width / facts.height, facts.colours)
+    return card_of(case.facts, alive[0].score) if alive else None
 
 
 def pair_of(text: Text, facts: ImageFacts | None, outcome: str | None = None) -> Pair:

@@ -17,6 +17,12 @@ from crawl.errors import UsageError
 from crawl.lock import run_lock
 from crawl.stages import Manifest, current
 
+# The option --decontaminate of `filter` and `dataset`.
+DECONTAMINATE: dict[str, Any] = {
+    "default": "", "metavar": "LIST|FOLDER",
+    "help": "keep these evaluation images and their near-duplicates out: a folder of images, or a file with sha256:HEX "
+            "or phash:HEX[:RADIUS] a line. Part of the settings: give it to every run"}
+
 
 def register(subparsers: Any) -> None:
     """Adds the sub-commands of filter/."""
@@ -26,7 +32,8 @@ def register(subparsers: Any) -> None:
     _add_stage(subparsers, "features", features_command, "decode every image that arrived, once",
                "Sizes, hashes, colours, flatness and P(photograph) of every distinct image.")
     _add_stage(subparsers, "filter", filter_command, "from judged texts and images to one best caption an image",
-               "Image rules, scoring, captions shared by too many images, near-duplicates, best text.")
+               "Image rules, scoring, captions shared by too many images, near-duplicates, best text."
+               ).add_argument("--decontaminate", **DECONTAMINATE)
     one = subparsers.add_parser("explain", help="what became of a URL, an image, a caption",
                                 description="Prints every row of the finished stages that speaks of it.")
     one.add_argument("what", metavar="WHAT", help="image URL, page URL, sample key, sha256, or a whole caption")
@@ -37,12 +44,13 @@ def register(subparsers: Any) -> None:
 
 
 def _add_stage(subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], summary: str,
-               description: str) -> None:
+               description: str) -> argparse.ArgumentParser:
     one = subparsers.add_parser(name, help=summary, description=description)
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with the stages before this one")
     one.add_argument("--json", action="store_true", help="print the funnel as JSON")
     add_build_options(one)
     one.set_defaults(command=command)
+    return one
 
 
 def _add_scorer(subparsers: Any) -> None:
@@ -83,7 +91,8 @@ def filter_command(args: argparse.Namespace) -> int:
     """Runs the stage filter."""
     from filter.filter_run import filter_pairs
     with run_lock(args.out):
-        return _show(filter_pairs(args.out, override(args.config.filter, args.set), args.run), args.json)
+        return _show(filter_pairs(args.out, override(args.config.filter, args.set), args.run, args.decontaminate),
+                     args.json)
 
 
 def explain_command(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from crawl import permission
 from crawl.records import Image
 from crawl.stages import Manifest, Stage, current_manifest, funnel_of
 from crawl.suppress import suppression
+from filter.decontamination import evaluation_facts, evaluation_images, evaluation_source
 from filter.filter_config import FilterConfig
 from filter.judge_run import Run
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
@@ -17,17 +18,23 @@ _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Be
                                          "image_outcomes": (ImageOutcome, "sha256")}
 
 
-def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
-    """Returns the manifest of `pairs` (all, with outcome), `best` (what shards/ stores) and `image_outcomes`."""
+def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = "") -> Manifest:
+    """Returns the manifest of `pairs` (all, with outcome), `best` (what shards/ stores) and `image_outcomes`.
+
+    `decontaminate` is a folder of evaluation images or a list of their hashes (filter/decontamination.py).
+    """
+    source = evaluation_source(decontaminate)
     inputs = {name: current_manifest(out, name) for name in ("judge", "images", "features")}
     digests = {name: manifest.digest for name, manifest in inputs.items()}
     suppressed = suppression(out)
     stage = Stage.open(out, "filter", FORMAT, config,
                        digests | {"scorer": scorer_digest(config.scorer, config.scorer_path)}
-                       | ({"suppress": suppressed.digest} if suppressed else {}))
+                       | ({"suppress": suppressed.digest} if suppressed else {})
+                       | ({"decontaminate": source.digest} if source else {}))
     finished = stage.finished()
     if finished is not None:
         return finished
+    evaluation = evaluation_images(source)
     rules = permission.rules_of(inputs["judge"].config)      # named by the digest of that manifest
     from crawl.transforms import ReadTable, WriteTable, entries_of
     from filter.transforms import FilterPairs
@@ -37,7 +44,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
             "judged": root | "Judged" >> ReadTable(inputs["judge"].paths("judged"), Judged),
             "images": root | "Images" >> ReadTable(inputs["images"].paths("images"), Image),
             "features": root | "Features" >> ReadTable(inputs["features"].paths("features"), ImageFacts),
-        } | "Filter pairs" >> FilterPairs(config, rules, suppressed)
+        } | "Filter pairs" >> FilterPairs(config, rules, suppressed, evaluation)
         for name, (record, key) in _RECORDS.items():
             filtered[name] | f"Write {name}" >> WriteTable(stage.directory, name, record, key, config.buckets)
 
@@ -45,4 +52,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run) -> Manifest:
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _RECORDS}
     return stage.commit(tables, [funnel_of("filter", "image", tables["image_outcomes"]),
                                  funnel_of("filter", "pair", tables["pairs"])],
-                        extra={"scorer": scorer_facts(config.scorer, config.scorer_path)})
+                        extra={"scorer": scorer_facts(config.scorer, config.scorer_path)}
+                        | ({"decontaminate": evaluation_facts(source, evaluation)} if source else {}),
+                        notes=[f"{evaluation.unreadable} of {source.count} evaluation images do not decode: only their "
+                               "very bytes are kept out"] if evaluation.unreadable else [])

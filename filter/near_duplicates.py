@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filter.colours import NAMES
-from filter.records import SCORE_GRID
+from filter.records import SCORE_GRID, ImageFacts
 
 _BLOCK = 256                       # images that are compared with all better ones at once: some MiB
 
@@ -59,6 +59,12 @@ class Card:
     difference_hash: str
     aspect: float                  # width / height
     colours: tuple[float, ...]     # ImageFacts.colours
+
+
+def card_of(facts: ImageFacts, score: float) -> Card:
+    """Returns the card of a decoded image."""
+    return Card(facts.sha256, score, facts.width * facts.height, facts.perceptual_hash, facts.difference_hash,
+                facts.width / facts.height, facts.colours)
 
 
 # A card in 73 bytes, best first in the order of bytes: what meets in a band is millions of them.
@@ -136,6 +142,18 @@ def _same(first: NDArray[np.void], second: NDArray[np.void], rules: NearRules) -
 
 def _apart(first: NDArray[np.uint64], second: NDArray[np.uint64]) -> NDArray[np.uint8]:
     return np.bitwise_count(first.astype(np.uint64) ^ second.astype(np.uint64))
+
+
+def packed_rows(cards: bytes) -> NDArray[np.void]:
+    """Returns packed cards, one after another, as rows that `same_as_any` asks."""
+    return np.frombuffer(cards, dtype=_PACKED)
+
+
+def same_as_any(packed: bytes, rows: NDArray[np.void], rules: NearRules) -> bool:
+    """Returns whether an image passes every test of being one of the pictures in the rows."""
+    own = packed_rows(packed)
+    near = rows[_apart(rows["perceptual"], own["perceptual"]) <= rules.far_radius]
+    return bool(len(near)) and bool(_same(near, np.broadcast_to(own, near.shape), rules).any())
 
 
 def give_way(cards: Iterable[bytes], rules: NearRules) -> Iterator[tuple[str, bytes]]:

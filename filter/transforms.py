@@ -24,6 +24,7 @@ from filter.cases import (
     unarrived_pairs,
     unarrived_reason,
 )
+from filter.decontamination import EVALUATION_IMAGE, EvaluationImages
 from filter.filter_config import FilterConfig
 from filter.image_work import image_sandbox, measured_images
 from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
@@ -40,6 +41,7 @@ class JudgeCandidates(beam.PTransform):
 
     config: JudgeConfig
     suppressed: Suppression = NOTHING
+    evaluation: EvaluationImages = EvaluationImages()     # images that show one of them are out
 
     def expand(self, candidates: Any) -> Any:
         judge = beam.Map(_judge, self.config, self.suppressed).with_output_types(tuple[str, Judged])
@@ -125,6 +127,7 @@ class FilterPairs(beam.PTransform):
     config: FilterConfig
     permission: PermissionRules = PermissionRules()       # judge's, for the images' own signals
     suppressed: Suppression = NOTHING
+    evaluation: EvaluationImages = EvaluationImages()     # images that show one of them are out
 
     def expand(self, tables: dict[str, Any]) -> Any:
         config, rules = self.config, self.permission
@@ -141,7 +144,8 @@ class FilterPairs(beam.PTransform):
             (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
              tables["features"] | "Facts" >> beam.Map(_by_bytes))
             | "With facts" >> beam.CoGroupByKey()
-            | "Score" >> beam.FlatMap(_open, config, self.suppressed).with_outputs("unclaimed", main="cases"))
+            | "Score" >> beam.FlatMap(_open, config, self.suppressed, self.evaluation).with_outputs(
+                "unclaimed", main="cases"))
         settled = cases.cases | "Aggregate" >> Aggregate(config.near, config.aggregate)
         return {
             "pairs": ((settled | "Pairs" >> beam.FlatMap(lambda one: one.pairs), claimed.unarrived)
@@ -201,15 +205,17 @@ def _by_bytes(facts: ImageFacts) -> tuple[str, ImageFacts]:
 
 
 def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig,
-          suppressed: Suppression) -> Iterator[Any]:
+          suppressed: Suppression, evaluation: EvaluationImages) -> Iterator[Any]:
     sha256, (claims, facts) = met
     if not facts:
         raise ValueError(f"image {sha256} has no facts: the stage features ran on other images")
     if not claims:
         yield beam.pvalue.TaggedOutput("unclaimed", ImageOutcome(sha256, "unclaimed"))
         return
+    forbidden = EVALUATION_IMAGE if evaluation.shows(facts[0], config.near) else ""
     yield removed_case(facts[0], claims[0], suppressed) or open_case(
-        facts[0], claims[0], config.images, config.drift, config.min_score, scorer(config.scorer, config.scorer_path))
+        facts[0], claims[0], config.images, config.drift, config.min_score, scorer(config.scorer, config.scorer_path),
+        forbidden)
 
 
 def _best(settled: Settled) -> list[Best]:

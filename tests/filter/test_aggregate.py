@@ -9,7 +9,7 @@ import pytest
 
 from crawl.records import Image
 from filter.aggregate import AggregateRules, Copies, best_copies, copies_of, gave_way, settle, split_of
-from filter.cases import ALIVE, Claims, ImageCase, Text, ban, card_of, pair_id
+from filter.cases import ALIVE, Claims, ImageCase, Text, ban, best_card, pair_id
 from filter.images import ImageRules
 from filter.judging import JudgeConfig, judge_candidate
 from filter.near_duplicates import Card, NearRules, bands, give_way, pack, same_picture, sha256_of
@@ -50,7 +50,7 @@ def random_cases(seed):
 
 def aggregate(cases, rules):
     meetings = defaultdict(list)
-    for card in map(pack, filter(None, map(card_of, cases))):
+    for card in map(pack, filter(None, map(best_card, cases))):
         for band in bands(card, NEAR):
             meetings[band].append(card)
     winners = defaultdict(list)

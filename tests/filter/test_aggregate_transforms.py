@@ -11,7 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from filter.aggregate import AggregateRules, Copies, best_copies, copies_of
 from filter.aggregate_transforms import Aggregate, NearDuplicates, _CountBands, _dealt
-from filter.cases import card_of
+from filter.cases import best_card
 from filter.near_duplicates import NearRules, bands, pack
 from filter.transforms import _CappedClaims
 from tests.filter.test_aggregate import IMAGE, ROW, case
@@ -29,7 +29,7 @@ def test_a_crowd_that_shares_every_band_ends_as_one_picture():
 
 def test_no_group_of_a_crowded_band_is_much_larger_than_allowed():
     rules = NearRules(max_met=50)
-    cards = [pack(card_of(case(n * 0x9e3779b97f4a7c15 % 2 ** 256, 7, [("a heron", 0.5)]))) for n in range(1, 2001)]
+    cards = [pack(best_card(case(n * 0x9e3779b97f4a7c15 % 2 ** 256, 7, [("a heron", 0.5)]))) for n in range(1, 2001)]
     count = _CountBands(rules)
     counts = count.create_accumulator()
     for card in cards:
