@@ -210,12 +210,14 @@ def parser() -> argparse.ArgumentParser:
     import demo.cli
     import filter.cli
     import shards.cli
+    import shards.cli_regions
     import train.cli
     import train.cli_batch
     import train.cli_evaluate
     import train.cli_lineage
     import train.cli_search
     from shards.cli_images import add_image_options
+    from shards.cli_regions import add_inline_option
 
     top = _OneLineParser(
         prog="imagebert", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -246,11 +248,12 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_block_option(one)
     one.add_argument("--decontaminate", **filter.cli.DECONTAMINATE)
     add_image_options(one)
+    add_inline_option(one)
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli, train.cli,
-                    train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage, demo.cli):
+    for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli_regions, shards.cli,
+                    train.cli, train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage, demo.cli):
         package.register(commands)
     return top
 

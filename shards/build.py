@@ -1,4 +1,4 @@
-"""From kept pairs to shards: word pieces, codebook, regions, shards."""
+"""From kept pairs to shards: word pieces, regions, shards."""
 from __future__ import annotations
 
 import dataclasses
@@ -8,11 +8,12 @@ from typing import Any
 from crawl import stages
 from crawl.errors import UsageError
 from crawl.stages import Manifest
+from shards.extraction import extract_regions
 from shards.order import OrderConfig
 from shards.patches import PatchesConfig
 from shards.reencode import ReencodeConfig
 from shards.reencode_run import reencoded
-from shards.regions_run import codebook, regions
+from shards.region_config import RegionsConfig
 from shards.shards_run import shards
 from shards.vocabulary import VocabConfig, vocab
 
@@ -25,6 +26,7 @@ class ShardsConfig:
     patches: PatchesConfig = dataclasses.field(default_factory=PatchesConfig)
     order: OrderConfig = dataclasses.field(default_factory=OrderConfig)
     reencode: ReencodeConfig = dataclasses.field(default_factory=ReencodeConfig)
+    regions: RegionsConfig = dataclasses.field(default_factory=RegionsConfig)
 
 
 def build_shards(out: str, config: ShardsConfig, run: Callable[[str, Callable[[Any], None]], None]) -> Manifest:
@@ -46,11 +48,8 @@ def build_shards(out: str, config: ShardsConfig, run: Callable[[str, Callable[[A
         source = reencoded(out, config.reencode, run).stage
         # smaller JPEGs of the kept images, and where each is: regions are of what is stored
 
-    codebook(out, config.patches, run, source)
-    # codebook.safetensors: the classes of patches, from training images only
-
-    regions(out, config.patches, run, source)
-    # packed regions, and where each image's are
+    extract_regions(out, config.regions, config.patches, run, source)
+    # packed regions by patches, a detector or the files of others, and where each image's are
 
     return shards(out, config.order, run, source)
     # train/lait-jpg-000000.tar, .regions.tar, .idx.npy, .parquet

@@ -14,6 +14,7 @@ from crawl.cli import add_build_options
 from crawl.errors import UsageError
 from shards import cli_change, cli_outward, cli_remove, cli_serve, terminal
 from shards.cli_images import add_image_options, stored_as
+from shards.cli_regions import add_inline_option
 from shards.manifest import load_shards
 from shards.sample import SPLITS
 from shards.visible import visible
@@ -60,6 +61,7 @@ def _add_build(actions: Any) -> None:
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with a finished filter")
     add_build_options(one)
     add_image_options(one)
+    add_inline_option(one)
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=build)
 

@@ -1,4 +1,7 @@
-"""How images are stored: byte for byte, or as smaller JPEGs; options of `imagebert dataset` and `shards build`."""
+"""How samples are stored: images byte for byte or as smaller JPEGs, regions beside or among them.
+
+Options of `imagebert dataset` and `shards build`.
+"""
 from __future__ import annotations
 
 import argparse
@@ -29,6 +32,8 @@ def stored_as(args: argparse.Namespace, config: ShardsConfig) -> ShardsConfig:
     if given.get("image_size") == 0:
         raise UsageError("--image-size 0: give 1 px or more, or leave it out to store images byte for byte")
     try:
-        return dataclasses.replace(config, reencode=dataclasses.replace(config.reencode, **given))
+        return dataclasses.replace(
+            config, reencode=dataclasses.replace(config.reencode, **given),
+            order=dataclasses.replace(config.order, inline_regions=args.inline_regions or config.order.inline_regions))
     except ValueError as error:
         raise UsageError(str(error)) from error

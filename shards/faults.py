@@ -136,7 +136,9 @@ def of_regions(shard: ShardFile, known: ShardSet, entry: np.void | None, key: st
     if len(regions) > known.max_regions:
         yield Fault(shard.regions, key, member.offset,
                     f"{len(regions)} regions, the manifest says at most {known.max_regions}")
-    if len(regions) and (regions.cls.min() < 0 or regions.cls.max() >= known.num_classes):
-        yield Fault(shard.regions, key, member.offset, f"a class lies outside 0..{known.num_classes - 1}")
+    # A source without classes says -1 of every region.
+    least, most = (0, known.num_classes - 1) if known.num_classes else (-1, -1)
+    if len(regions) and (regions.cls.min() < least or regions.cls.max() > most):
+        yield Fault(shard.regions, key, member.offset, f"a class lies outside {least}..{most}")
     if entry is not None and int(entry["num_regions"]) != len(regions):
         yield Fault(shard.index, key, -1, f"num_regions is {int(entry['num_regions'])}, the tar has {len(regions)}")

@@ -25,9 +25,19 @@ class ShardFile:
     samples: int
     bytes: int                     # of the tar
     sha256: str                    # of the tar
-    regions: str                   # train/lait-jpg-000000.regions.tar; "" when there are none
+    regions: str                   # train/lait-jpg-000000.regions.tar, its own name where inline; "" without any
     index: str                     # train/lait-jpg-000000.idx.npy
     table: str                     # train/lait-jpg-000000.parquet
+
+    @property
+    def inline(self) -> bool:
+        """Returns whether regions are a fourth member of each sample, in the same tar."""
+        return bool(self.regions) and self.regions == self.name
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Returns the names of the tar and of the files beside it, each once."""
+        return tuple(dict.fromkeys(name for name in (self.name, self.regions, self.index, self.table) if name))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

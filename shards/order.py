@@ -19,6 +19,7 @@ class OrderConfig:
     max_samples: int = 1000        # a shard
     max_bytes: int = 1 << 29       # a shard's tar, as far as samples of a hash order are alike
     ranges: int = 256              # of the hash; a range of one (split, ext) is held in memory at once
+    inline_regions: bool = False   # regions lie in the samples' own tar, as a fourth member, and not in a sibling
 
     def __post_init__(self) -> None:
         if self.max_samples < 1 or self.max_bytes < 1 or not 1 <= self.ranges <= 4096:

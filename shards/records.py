@@ -10,6 +10,7 @@ from shards.addresses import Address
 from shards.sample import EXTENSIONS, SAMPLE_FIELDS
 
 EXTRACTED = "extracted"
+WITHOUT_REGIONS = "no_regions_"    # an outcome that begins so: the image is stored, its regions are none
 REENCODED, UNTOUCHED = "reencoded", "kept_as_it_is"
 
 
@@ -29,8 +30,8 @@ class RegionAddress(Row):
     """Where the regions of a kept image lie: a row for each row of `best`, in the same order."""
 
     key: str
-    outcome: str                   # extracted, or why the image cannot be stored: truncated_image, ...
-    part: str                      # relative to the output root; "" when not extracted
+    outcome: str                   # extracted, no_regions_..., or why the image cannot be stored: truncated_image, ...
+    part: str                      # relative to the output root; "" when the image is not stored
     offset: int
     length: int
     sha256: str

@@ -71,13 +71,14 @@ def rewrite_bytes(shards: ShardSet, planned: Plan) -> tuple[int, int]:
     """Returns what a rewrite reads, and writes with tables as long as they are."""
     read = written = 0
     for shard in touched(shards, planned):
-        names = [name for name in (shard.name, shard.regions, shard.index, shard.table) if name]
-        size = sum(os.path.getsize(shards.path(name)) for name in names)
+        size = sum(os.path.getsize(shards.path(name)) for name in shard.files)
         index = load_index(shards.path(shard.index))
         kept = without(index, planned.by_shard[shard.name])
         read += size
         if len(kept):
-            tars = [_tar_of(kept, ("image", "txt", "json"))] + [_tar_of(kept, ("regions",))] * bool(shard.regions)
+            members = ("image", "txt", "json")
+            tars = [_tar_of(kept, (*members, "regions"))] if shard.inline else \
+                [_tar_of(kept, members)] + [_tar_of(kept, ("regions",))] * bool(shard.regions)
             written += sum(tars) + len(encode_index(kept)) + (os.path.getsize(shards.path(shard.table))
                                                               if shard.table else 0)
     return read, written

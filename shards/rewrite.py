@@ -74,11 +74,10 @@ def rewrite(shards: ShardSet, root: str, renamed: Mapping[str, str] | None = Non
     listed: list[ShardFile] = []
     read = written = cut = 0
     for shard in shards.shards:
-        names = [name for name in (shard.name, shard.regions, shard.index, shard.table) if name]
         if not shards.removed_from(shard):
             listed.append(shard)
             continue
-        before = [files.pop(name) for name in names]
+        before = [files.pop(name) for name in shard.files]
         read += sum(entry.bytes for entry in before)
         with ShardReader(shards.directory, shard) as whole:
             gone = np.isin(whole.index["key"], [key.encode() for key in sorted(shards.removed_from(shard))])
@@ -90,7 +89,7 @@ def rewrite(shards: ShardSet, root: str, renamed: Mapping[str, str] | None = Non
             written += sum(entry.bytes for entry in entries)
     touched = {shard.name for shard in shards.shards if shards.removed_from(shard)}
     fresh = {name for shard in listed if shard.name in touched
-             for name in (shard.name, shard.regions, shard.index, shard.table)}
+             for name in shard.files}
     for name in sorted(files.keys() - fresh):
         _link(shards.path(name), storage.join(stage.directory, name))
     manifest = _commit(stage, old, shards, files, listed, cut, is_current)
@@ -115,9 +114,11 @@ def _write_shard(shards: ShardSet, shard: ShardFile, directory: str) -> tuple[Sh
                 names = member_names(reader.key(row), shard.ext)
                 for member, name in zip(("image", "txt", "json"), names, strict=True):
                     _copy(tar, reader, index, row, member, name)
+                if shard.inline:
+                    _copy(tar, reader, index, row, "regions", regions_name(reader.key(row)))
             tar.finish()
             entries = [tar.commit(lambda _: shard.name)]
-        if shard.regions:
+        if shard.regions and not shard.inline:
             with Tar(directory) as tar:
                 for row in range(len(reader)):
                     _copy(tar, reader, index, row, "regions", regions_name(reader.key(row)))

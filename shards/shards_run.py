@@ -1,7 +1,7 @@
 """Stage `shards`: samples in hash order, cut into deterministic tars; the manifest says all a reader needs.
 
     OUT/shards/<hash>/train/lait-jpg-000000.{tar,regions.tar,idx.npy,parquet,json}
-    OUT/shards/<hash>/{plan.json,vocab.txt,codebook.safetensors,manifest.json}
+    OUT/shards/<hash>/{plan.json,vocab.txt,codebook.safetensors,classes.txt,manifest.json}
 """
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from crawl.tables import read_table
 from filter.records import Best
 from shards.files import commit_small
 from shards.order import OrderConfig, Range, first_rank, num_shards, order_of, range_of, shard_of, shard_stem, totals
-from shards.records import EXTRACTED, Placed, RegionAddress, json_values
+from shards.records import EXTRACTED, WITHOUT_REGIONS, Placed, RegionAddress, json_values
 from shards.reencode_run import REENCODED_STAGE, best_record
 from shards.regions_run import CODEBOOK
+from shards.same_images import same_images
 from shards.sample import sample_json
 from shards.vocabulary import VOCAB
 from shards.writer import WrittenShard, read_written, tar_bytes
 
-FORMAT = 4                         # 3: extras and drift; 4: image_requests
+FORMAT = 5                         # 3: extras and drift; 4: image_requests; 5: class_names
 PLAN = "plan.json"
 
 
@@ -36,7 +37,9 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
     Args:
         source: the stage whose `best` rows are stored: filter, or reencoded.
     """
-    upstream = {name: stages.current_manifest(out, name) for name in (source, "regions", "vocab", "codebook")}
+    upstream = {name: stages.current_manifest(out, name) for name in (source, "regions", "vocab")}
+    if "codebook" in upstream["regions"].inputs:
+        upstream["codebook"] = stages.current_manifest(out, "codebook")
     suppressed = suppression(out)
     stage = Stage.open(out, "shards", FORMAT, config,
                        {name: upstream[name].digest for name in (source, "regions", "vocab")}
@@ -46,26 +49,31 @@ def shards(out: str, config: OrderConfig, run: Callable[[str, Callable[[Any], No
         return done
     pairs = tuple(zip(upstream[source].paths("best"), upstream["regions"].paths("regions"), strict=True))
     vocab_path = storage.join(upstream["vocab"].directory, VOCAB)
+    before_these = same_images(out, stage)
     from shards.transforms import WriteShards
     run("shards", lambda root: root | "Shards" >> WriteShards(
-        out, pairs, best_record(source), stage.directory, config, vocab_path, suppressed))
+        out, pairs, best_record(source), stage.directory, config, vocab_path, suppressed, before_these))
     written = list(_committed(stage.directory, config))
     files = [entry for one in written for entry in one.files]
-    files += [commit_small(stage.directory, name, storage.read_bytes(storage.join(upstream[source].directory, name)))
-              for name, source in ((VOCAB, "vocab"), (CODEBOOK, "codebook"))]
-    cut = sum(one.captions_cut for one in written)
     known = upstream["regions"].extra
+    beside = {VOCAB: "vocab", CODEBOOK: "codebook", known.get("class_names", ""): "regions"}
+    files += [commit_small(stage.directory, name, storage.read_bytes(storage.join(upstream[owner].directory, name)))
+              for name, owner in beside.items() if name and owner in upstream]
+    cut = sum(one.captions_cut for one in written)
     tables = [entry for one in written for entry in one.files if entry.name == one.shard.table]
     before = upstream_funnel(out, upstream["regions"])
     return stage.commit(
         {"shards": files, "samples": tables},
         [*before, _funnel(upstream["regions"].funnel[0], written, bool(suppressed))],
-        notes=[note for name in (source, "codebook", "regions") for note in upstream[name].notes]
+        notes=[note for name in (source, "codebook", "regions") if name in upstream
+               for note in upstream[name].notes]
         + ([f"{cut} captions are longer than 41 word pieces and are cut when they are read"] if cut else []),
         extra={"shards": [dataclasses.asdict(one.shard) for one in written],
                **{name: known[name] for name in ("feature_dim", "num_classes", "max_regions", "quantisation",
                                                  "extractor", "extractor_digest")},
-               "codebook": CODEBOOK, "codebook_digest": upstream["codebook"].extra["digest"], "vocab": VOCAB,
+               "class_names": known.get("class_names", ""),
+               **({"codebook": CODEBOOK, "codebook_digest": upstream["codebook"].extra["digest"]}
+                  if "codebook" in upstream else {"codebook": ""}), "vocab": VOCAB,
                "tokenizer_digest": upstream["vocab"].extra["tokenizer_digest"], "captions_cut": cut,
                "image_requests": image_requests(before),
                **({"reencoded": upstream[source].config} if source == REENCODED_STAGE else {})})
@@ -88,7 +96,8 @@ def _funnel(extracted: Funnel, written: Iterable[WrittenShard], suppressed: bool
 
     Without a suppress list a sample that got lost is no outcome: the funnel then does not add up.
     """
-    counts: dict[str, int] = {f"not_stored_{name}": count for name, count in extracted.outcomes if name != EXTRACTED}
+    counts: dict[str, int] = {f"not_stored_{name}": count for name, count in extracted.outcomes
+                              if name != EXTRACTED and not name.startswith(WITHOUT_REGIONS)}
     for one in written:
         counts[one.shard.split] = counts.get(one.shard.split, 0) + one.shard.samples
     if suppressed and extracted.rows_in > sum(counts.values()):
@@ -120,15 +129,16 @@ def placed_rows(best_path: str, regions_path: str, record: type[Best], config: O
                 suppressed: Suppression) -> Iterator[Placed]:
     """Yields the samples of one bucket: rows of `best` beside their addresses.
 
-    Left out: images that were not decoded, and what the suppress list names.
+    Left out: images that cannot be stored, and what the suppress list names.
     """
     for best, regions in zip(read_table(best_path, record), read_table(regions_path, RegionAddress), strict=True):
         if best.key != regions.key:
             raise AssertionError(f"{regions_path}: row {regions.key} stands beside {best.key} of {best_path}")
-        if regions.outcome != EXTRACTED or suppressed.suppresses(
+        if not regions.part or suppressed.suppresses(
                 best.key, best.image_sha256, (best.page_url, *best.image_urls), best.perceptual_hash):
             continue
-        sizes = (best.length, len(best.caption.encode()), len(sample_json(json_values(best))))
+        sizes = [best.length, len(best.caption.encode()), len(sample_json(json_values(best)))]
+        sizes += [regions.length] if config.inline_regions else []
         yield Placed(order_of(best.key, config), best, regions, tar_bytes(sizes))
 
 

@@ -18,6 +18,7 @@ from shards.patches import PatchesConfig
 from shards.records import Placed
 from shards.reencode import ReencodeConfig
 from shards.regions_run import CELL_FILES, CellSource
+from shards.same_images import SameImages
 from shards.tokens import CaptionTokenizer, tokenizer_of
 from shards.vocabulary import VocabConfig, words_of, write_vocabulary
 from shards.writer import write_shard
@@ -118,6 +119,7 @@ class WriteShards(beam.PTransform):
     config: OrderConfig
     vocab: str
     suppressed: Suppression
+    same: SameImages | None
 
     def expand(self, root: Any) -> Any:
         samples = (root | "Buckets" >> beam.Create(self.pairs)
@@ -136,7 +138,8 @@ class WriteShards(beam.PTransform):
         shards_run.write_plan(counts, self.directory, self.config)
 
     def _write(self, stem: str, placed: Iterable[Placed]) -> None:
-        write_shard(self.out, self.directory, stem, placed, _tokenizer(self.vocab))
+        write_shard(self.out, self.directory, stem, placed, _tokenizer(self.vocab), self.config.inline_regions,
+                    self.same)
 
 
 @functools.lru_cache(maxsize=1)

@@ -135,7 +135,7 @@ def _shard(context: Context, shard: ShardFile) -> Iterator[Fault]:
     if len(keys) != shard.samples:
         yield Fault(shard.name, "", -1, f"holds {len(keys)} whole samples, the manifest says {shard.samples}")
     context.keys.append((shard.name, np.array([key.encode() for key in keys], dtype=f"S{KEY_LENGTH}")))
-    if shard.regions:
+    if shard.regions and not shard.inline:
         yield from _tar(context, shard.regions, lambda members: _regions(context, shard, index, rows, members, keys))
 
 
@@ -196,16 +196,17 @@ def _tar(context: Context, name: str, check: Callable[[Iterator[Member]], Iterat
 
 def _samples(context: Context, shard: ShardFile, index: np.ndarray, rows: dict[str, int], members: Iterator[Member],
              keys: list[str]) -> Iterator[Fault]:
-    """Checks triples of members; adds the key of every whole sample to `keys`."""
+    """Checks triples of members (with inline regions fours); adds the key of every whole sample to `keys`."""
+    suffixes = (shard.ext, "txt", "json", *([REGIONS_SUFFIX] if shard.inline else []))
     triple: list[Member] = []
     for member in members:
         yield from (Fault(shard.name, member.name.partition(".")[0], member.header_offset, f"{member.name} {line}")
                     for line in member.wrong)
         triple.append(member)
-        if len(triple) < 3:
+        if len(triple) < len(suffixes):
             continue
         key = triple[0].name.partition(".")[0]
-        wanted = [f"{key}.{suffix}" for suffix in (shard.ext, "txt", "json")]
+        wanted = [f"{key}.{suffix}" for suffix in suffixes]
         found = [member.name for member in triple]
         if found != wanted:
             yield Fault(shard.name, key, triple[0].header_offset,
@@ -213,10 +214,12 @@ def _samples(context: Context, shard: ShardFile, index: np.ndarray, rows: dict[s
             # Behind a missing member every triple would be wrong: go on where the next sample begins.
             triple = [member for member in triple[1:] if member.name.partition(".")[0] != key]
             continue
-        image, caption, provenance = triple
+        image, caption, provenance = triple[:3]
         yield from of_sample(shard, key, image, caption, provenance, context.shards.reencoded)
         entry = index[rows[key]] if key in rows else None
-        yield from of_index_row(shard.index, entry, key, triple, context.tokenizer, context.shards.reencoded)
+        yield from of_index_row(shard.index, entry, key, triple[:3], context.tokenizer, context.shards.reencoded)
+        if shard.inline:
+            yield from of_regions(shard, context.shards, entry, key, triple[3])
         if rows.get(key, len(keys)) != len(keys):
             yield Fault(shard.index, key, -1, f"is row {rows[key]}, in the tar it is sample {len(keys)}")
         keys.append(key)

@@ -21,6 +21,7 @@ from shards.files import TemporaryFile, commit_small, entry_from
 from shards.index import INDEX_DTYPE, encode_index
 from shards.manifest import ShardFile
 from shards.records import Placed, SampleRow, json_values, sample_row
+from shards.same_images import SameImages
 from shards.sample import member_names, regions_name, sample_json
 from shards.tokens import CaptionTokenizer
 
@@ -32,7 +33,7 @@ class WrittenShard:
     """A committed shard: what the manifest is made of."""
 
     shard: ShardFile
-    files: tuple[FileEntry, ...]   # tar, regions tar, index, table
+    files: tuple[FileEntry, ...]   # tar, regions tar where it is one of its own, index, table
     captions_cut: int              # captions with more than 41 pieces
 
 
@@ -66,28 +67,37 @@ def _padded(size: int) -> int:
     return size + -size % _BLOCK
 
 
-def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed],
-                tokenizer: CaptionTokenizer) -> WrittenShard:
-    """Commits a shard and, last, its JSON entry; returns the entry at once where the shard is committed already."""
+def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed], tokenizer: CaptionTokenizer,
+                inline: bool = False, same: SameImages | None = None) -> WrittenShard:
+    """Commits a shard and, last, its JSON entry; returns the entry at once where the shard is committed already.
+
+    Args:
+        inline: regions go into the samples' own tar.
+        same: shards that hold the same samples with other regions: their tars get a second name and are not read.
+    """
     done = read_written(directory, stem)
     if done is not None:
         return done
     listed = sorted(placed, key=lambda one: (one.order, one.best.key))
     rows, index = _rows_and_index(listed, tokenizer)
     split, ext = listed[0].best.split, listed[0].best.format
-    with Tar(directory) as tar:
-        _fill_samples(out, tar, listed, index, ext)
-        tar_entry = tar.commit(lambda _: f"{stem}.tar")
-    with Tar(directory) as tar:
-        _fill_regions(out, tar, listed, index)
-        regions_entry = tar.commit(lambda _: f"{stem}.regions.tar")
+    tar_entry = None if same is None else same.linked(directory, stem, index)
+    if tar_entry is None:
+        with Tar(directory) as tar:
+            _fill_samples(out, tar, listed, index, ext, inline)
+            tar_entry = tar.commit(lambda _: f"{stem}.tar")
+    regions_entry = tar_entry
+    if not inline:
+        with Tar(directory) as tar:
+            _fill_regions(out, tar, listed, index)
+            regions_entry = tar.commit(lambda _: f"{stem}.regions.tar")
     index_entry = commit_small(directory, f"{stem}.idx.npy", encode_index(index))
     data, counted = encode_table(SampleRow, rows)
     table_entry = dataclasses.replace(commit_small(directory, f"{stem}.parquet", data), **counted)
     written = WrittenShard(
         ShardFile(name=tar_entry.name, split=split, ext=ext, samples=len(listed), bytes=tar_entry.bytes,
                   sha256=tar_entry.sha256, regions=regions_entry.name, index=index_entry.name, table=table_entry.name),
-        (tar_entry, regions_entry, index_entry, table_entry),
+        (tar_entry, *([] if inline else [regions_entry]), index_entry, table_entry),
         captions_cut=sum(row.num_cut > 0 for row in rows))
     commit_small(directory, f"{stem}.json", json.dumps(dataclasses.asdict(written), sort_keys=True).encode())
     progress.add("samples written", len(listed))
@@ -124,7 +134,7 @@ def _rows_and_index(listed: Sequence[Placed], tokenizer: CaptionTokenizer) -> tu
     return rows, index
 
 
-def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray, ext: str) -> None:
+def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray, ext: str, inline: bool) -> None:
     for number, one in enumerate(listed):
         image_name, txt_name, json_name = member_names(one.best.key, ext)
         txt, values = one.best.caption.encode(), sample_json(json_values(one.best))
@@ -133,7 +143,11 @@ def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarra
             offset = tar.place(name, len(data))
             tar.write_at(offset, data)
             note(index, number, member, offset, len(data), zlib.crc32(data))
+        if inline:
+            _place_regions(tar, index, number, one)
     tar.finish()
+    if inline:
+        _copy_regions(out, tar, listed, index)
     for number, data in read_addresses(out, [one.image_address for one in listed]):
         tar.write_at(int(index["image_offset"][number]), data)
         index["image_crc"][number] = zlib.crc32(data)
@@ -141,9 +155,17 @@ def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarra
 
 def _fill_regions(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
     for number, one in enumerate(listed):
-        offset = tar.place(regions_name(one.best.key), one.regions.length)
-        note(index, number, "regions", offset, one.regions.length)
+        _place_regions(tar, index, number, one)
     tar.finish()
+    _copy_regions(out, tar, listed, index)
+
+
+def _place_regions(tar: Tar, index: np.ndarray, number: int, one: Placed) -> None:
+    offset = tar.place(regions_name(one.best.key), one.regions.length)
+    note(index, number, "regions", offset, one.regions.length)
+
+
+def _copy_regions(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
     for number, data in read_addresses(out, [one.regions_address for one in listed]):
         tar.write_at(int(index["regions_offset"][number]), data)
         index["regions_crc"][number] = zlib.crc32(data)

@@ -35,7 +35,8 @@ SPLIT = "train"
 class TrainingData:
     """The training split of a set of shards, opened: sizes of all samples in memory, the rest on disk.
 
-    Raises UsageError for shards without regions, with features that are not u8, or without samples to train on.
+    A sample whose image has no regions is not trained on.  Raises UsageError for shards without regions, with features
+    that are not u8, or without samples to train on.
     """
 
     def __init__(self, shards: ShardSet, regions: int, cache_mib: int = 0) -> None:
@@ -55,6 +56,9 @@ class TrainingData:
                              f"it, or build the shards again")
         self.readers = [open_shard(shards, shard) for shard in files]
         self.sizes = _sizes_of(self.readers, regions)
+        if not self.sizes.regions.any():
+            raise UsageError(f"{shards.directory}: no training image has regions ({shards.extractor}); extract them "
+                             f"again with `imagebert regions`")
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20
         self._cache_lock = threading.Lock()
@@ -62,8 +66,8 @@ class TrainingData:
     @property
     def facts(self) -> DataFacts:
         """Returns what the data decides about a model."""
-        return DataFacts(self.tokenizer.vocab_size, self.shards.feature_dim, self.shards.num_classes,
-                         min(self.limit, self.shards.max_regions), MAX_PIECES)
+        return DataFacts(self.tokenizer.vocab_size, self.shards.feature_dim, max(self.shards.num_classes, 1),
+                         min(self.limit, self.shards.max_regions), MAX_PIECES, self.shards.num_classes > 0)
 
     @property
     def special(self) -> SpecialTokens:
@@ -72,7 +76,11 @@ class TrainingData:
 
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
         """Returns the lanes of a stage."""
-        pieces = pieces_of([len(reader) for reader in self.readers], config.lanes)
+        whole = pieces_of([len(reader) for reader in self.readers], config.lanes)
+        pieces = [seen for piece in whole if len(seen := piece[self.sizes.regions[piece] > 0])]
+        if len(pieces) < config.lanes:
+            raise UsageError(f"{self.shards.directory}: {sum(map(len, pieces))} training images with regions for "
+                             f"{config.lanes} lanes; build more shards or --set lanes={max(1, len(pieces))}")
         dealt = deal([len(piece) for piece in pieces], config.lanes)
         return [Lane(self.sizes, [pieces[number] for number in numbers], config.window, config.seed, stage, lane)
                 for lane, numbers in enumerate(dealt)]
@@ -115,7 +123,7 @@ def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limi
     return Sample(
         key=key, key_hash=key_hash(key), words=np.array(words, np.int64), features=regions.feat,
         scale=regions.scale.astype(np.float32), zero=zero, boxes=regions.box.astype(np.float32),
-        classes=regions.cls.astype(np.int64), image_hash=int(entry["image_hash"]),
+        classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=int(entry["image_hash"]),
         group_hash=int(entry["group_hash"]), caption_hash=token_hash(words))
 
 

@@ -79,7 +79,7 @@ def sample_of(key: str, words: Sequence[int], regions: Regions, image_hash: int)
     ids = [int(word) for word in words]
     return Sample(key=key, key_hash=key_hash(key), words=np.array(ids, np.int64), features=regions.feat,
                   scale=regions.scale.astype(np.float32), zero=zero, boxes=regions.box.astype(np.float32),
-                  classes=regions.cls.astype(np.int64), image_hash=image_hash, group_hash=image_hash,
+                  classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=image_hash, group_hash=image_hash,
                   caption_hash=token_hash(ids))
 
 

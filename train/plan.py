@@ -105,6 +105,7 @@ class DataFacts:
     num_classes: int
     max_regions: int               # of an image, after TrainConfig.regions
     max_words: int                 # word pieces of a caption
+    has_classes: bool = True       # whether the regions say what they are; without, num_classes is 1
 
 
 def check_facts(config: TrainConfig, facts: DataFacts) -> None:
@@ -113,6 +114,10 @@ def check_facts(config: TrainConfig, facts: DataFacts) -> None:
         if getattr(config.model, name) != getattr(facts, name):
             raise UsageError(f"run {config.name!r} has model.{name}={getattr(config.model, name)}, the shards have "
                              f"{getattr(facts, name)}; --set model.{name}={getattr(facts, name)}, or other shards")
+    asked = [name for name, stage in config.stages() if stage.weights.moc]
+    if asked and not facts.has_classes:
+        raise UsageError(f"the regions of these shards have no classes, which MOC predicts (stage {asked[0]}); extract "
+                         f"them from a source that has classes, or --set {asked[0]}.weights.moc=0")
     longest = facts.max_regions + facts.max_words + 3
     if longest > config.model.max_tokens:
         raise UsageError(f"a sequence of {facts.max_regions} regions and {facts.max_words} word pieces has {longest} "

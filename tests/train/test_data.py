@@ -9,6 +9,7 @@ from crawl.errors import UsageError
 from shards.manifest import load_shards
 from tests.train.made_shards import REGIONS, VOCAB, make_shards, small_config
 from train.data import PackStream, StageStart, TrainingData
+from train.plan import check_facts
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +97,25 @@ def test_what_cannot_be_trained_on_is_refused(shards, tmp_path):
 
 def test_facts_are_those_of_the_shards(data):
     assert (data.facts.vocab_size, data.facts.max_regions) == (len(VOCAB), REGIONS)
+
+
+def test_an_image_without_regions_is_not_trained_on(shards):
+    opened = TrainingData(load_shards(shards), REGIONS)
+    opened.sizes.regions[::3] = 0
+    planned = {int(number) for lane in opened.lanes(small_config(), 1) for piece in lane._pieces for number in piece}
+    assert planned == {number for number in range(len(opened.sizes.regions)) if number % 3}
+    opened.sizes.regions[2:] = 0
+    with pytest.raises(UsageError, match="1 training images with regions for 2 lanes"):
+        opened.lanes(small_config(), 1)
+    opened.close()
+
+
+def test_regions_without_classes_are_trained_on_without_moc_only(shards):
+    opened = TrainingData(dataclasses.replace(load_shards(shards), num_classes=0), REGIONS)
+    opened.close()
+    config = small_config()
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=1))
+    with pytest.raises(UsageError, match="no classes, which MOC predicts .stage pretrain.*pretrain.weights.moc=0"):
+        check_facts(config, opened.facts)
+    without = dataclasses.replace(config.pretrain, weights=dataclasses.replace(config.pretrain.weights, moc=0))
+    check_facts(dataclasses.replace(config, pretrain=without), opened.facts)
