@@ -81,6 +81,9 @@ bench-fetch-memory: install ## memory of the fetch stage, 10,000 against 200,000
 bench-extraction: install ## megabytes of HTML a core-second, from stored pages to candidates
 	$(BIN)/python -m benchmarks.extraction --shared $(SHARED)
 
+bench-charset: install  ## pages of known encoding, none declared: who reads them, against chardet and charset-normalizer
+	$(BIN)/python -m benchmarks.charset --shared $(SHARED)
+
 bench-strangers: install ## programs of others read our shards (needs a package index; OUT: a finished dataset)
 	$(BIN)/python -m benchmarks.strangers --shards $(OUT)
 

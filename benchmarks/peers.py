@@ -19,6 +19,7 @@ import sys
 # A dependency is pinned where another version makes the peer fail, or does other work.
 PEERS = {
     "beautifulsoup": ("beautifulsoup4==4.15.0", "lxml==6.1.3"),
+    "chardet": ("chardet==7.7.0", "charset-normalizer==3.5.2"),
     "img2dataset": ("img2dataset==1.47.0", "albumentations==1.4.24", "opencv-python-headless==4.14.0.94",
                     "webdataset==0.2.111"),
     "cc2dataset": ("cc2dataset==1.5.0",),

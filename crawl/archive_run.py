@@ -35,8 +35,8 @@ from crawl.warc_pages import Other, PageRules, page_in
 from crawl.warc_reader import Readable, Record, read_records
 from crawl.wat import found_in_wat
 
-FORMAT = 4                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
-                                   # 4: occurrences of several records in one gzip member differ
+FORMAT = 5                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
+                                   # 4: occurrences of several records in one gzip member differ; 5: code pages
 Run = Callable[[str, Callable[[Any], None]], None]
 Row = FetchLog | Found | BrokenRow | str         # of the last only the name is counted
 _TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),

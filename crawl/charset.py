@@ -9,6 +9,8 @@ import codecs
 import functools
 import re
 
+from crawl.latin import CODE_PAGES, code_page
+
 # Bytes of the head in which WHATWG looks for a meta element.
 PRESCAN_BYTES = 1024
 # The detector sees at most this much, and first what lies around bytes above 127: markup says nothing.
@@ -74,9 +76,8 @@ _DETECTED = {"cp1250": "windows-1250", "cp1251": "windows-1251", "cp1252": "wind
              "cp874": "windows-874", "tis_620": "windows-874", "cp866": "ibm866", "mac_cyrillic": "x-mac-cyrillic",
              "cp932": "shift_jis", "cp949": "euc-kr", "euc_jis_2004": "euc-jp", "big5hkscs": "big5",
              "gb2312": "gbk", "gb18030": "gbk", "iso2022_jp": "iso-2022-jp"}
-# Central European and Western European letters share most places: without a Slavic or Hungarian letter more than
-# windows-1252 has, the Western reading is the likelier one on the web.
-_CENTRAL_ONLY = frozenset("ąćčďęěğłńňőřśšťůűźžżĄĆČĎĘĚŁŃŇŐŘŚŠŤŮŰŹŽŻđĐțșȚȘăĂ")
+_JAPANESE = re.compile(rb"\x1b\$(?:[@B]|\(D)")                 # escapes of ISO-2022-JP into its sets of two bytes
+_HANGUL, _KANA = re.compile("[\uac00-\ud7a3]"), re.compile("[\u3041-\u30ff]")
 
 _COMMENT = re.compile(rb"<!--.*?-->", re.DOTALL)
 _META = re.compile(rb"<meta[\s/]((?:[^>\"']|\"[^\"]*\"|'[^']*')*)", re.IGNORECASE)
@@ -140,20 +141,43 @@ def detect(body: bytes) -> str:
 
     The last resort is windows-1252, in which every byte is a character.
     """
+    wide = _utf16(body[:_SAMPLE_BYTES])
+    if wide:
+        return wide
     if body.isascii():
-        return "iso-2022-jp" if b"\x1b$" in body[:_SAMPLE_BYTES] else "windows-1252"
+        return "iso-2022-jp" if _JAPANESE.search(body[:_SAMPLE_BYTES]) else "windows-1252"
     if _is_utf8(body):
         return "utf-8"
     sample = _telling_sample(body)
     from charset_normalizer import from_bytes  # only an undeclared page pays for its tables
     best = from_bytes(sample, cp_isolation=list(_DETECTABLE)).best()
     if best is None:
-        return "windows-1252"
+        return _of_two_bytes(sample) or code_page(sample) or "windows-1252"
     name = _DETECTED.get(best.encoding, best.encoding.replace("_", "-"))
     name = encoding_of_label(name.replace("iso8859", "iso-8859")) or "windows-1252"
-    if name in ("windows-1250", "iso-8859-2", "windows-1257", "windows-1258") and _reads_western(sample, name):
-        return "windows-1252"
-    return name
+    # Between code pages of the same alphabet letters tell more than frequencies of bytes.
+    return code_page(sample) or "windows-1252" if name in CODE_PAGES else name
+
+
+def _utf16(sample: bytes) -> str:
+    """Returns UTF-16 without its mark, in which every second byte of markup is zero; "" for anything else."""
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if even + odd <= len(sample) // 4 or min(even, odd) > max(even, odd) // 4:
+        return ""
+    return "utf-16be" if even > odd else "utf-16le"
+
+
+def _of_two_bytes(sample: bytes) -> str:
+    """Returns in which encoding of Korean or Japanese a sample is letters throughout, "" for none."""
+    for name, codec, letters in (("euc-kr", "euc_kr", _HANGUL), ("euc-jp", "euc_jp", _KANA),
+                                 ("shift_jis", "cp932", _KANA)):
+        try:
+            text = sample.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if 2 * len(letters.findall(text)) > sum(letter > "\x7f" for letter in text):
+            return name
+    return ""
 
 
 def load_all() -> None:
@@ -171,11 +195,6 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _reads_western(sample: bytes, name: str) -> bool:
-    text = sample.decode(_CODECS.get(name, name), errors="replace")
-    return not any(letter in _CENTRAL_ONLY for letter in text)
 
 
 def _telling_sample(body: bytes) -> bytes:

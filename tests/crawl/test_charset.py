@@ -53,7 +53,7 @@ def test_the_detector_reads_most_real_pages_as_they_were_meant() -> None:
     for folder in sorted(path for path in FIXTURES.iterdir() if path.is_dir()):
         truth = charset.encoding_of_label(folder.name.lower()) or charset.encoding_of_label(
             "-".join(folder.name.lower().split("-")[:-1]))
-        if truth is None or truth.startswith("utf-16"):
+        if truth is None or truth.startswith("utf-16"):              # with their marks: benchmarks/charset.py
             continue
         for file in sorted(folder.iterdir()):
             body = file.read_bytes()
@@ -62,4 +62,4 @@ def test_the_detector_reads_most_real_pages_as_they_were_meant() -> None:
             right += body.decode(charset._CODECS.get(found, found), errors="replace") == wanted
             total += 1
     assert total > 150
-    assert right / total > 0.9, f"{right} of {total}"
+    assert right == total, f"{right} of {total}"
