@@ -12,7 +12,7 @@ from typing import Any
 
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
-from shards import cli_change, cli_outward, cli_remove, cli_serve, terminal
+from shards import cli_change, cli_outward, cli_remove, cli_reshard, cli_serve, terminal
 from shards.cli_images import add_image_options, stored_as
 from shards.cli_regions import add_inline_option
 from shards.manifest import load_shards
@@ -50,6 +50,7 @@ def register(subparsers: Any) -> None:
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
     cli_change.register(actions, _count)
     cli_remove.register(actions)
+    cli_reshard.register(actions, _count)
     cli_outward.register(actions, _count)
     cli_serve.register(actions, _count)
 

@@ -113,15 +113,15 @@ def _write_shard(shards: ShardSet, shard: ShardFile, directory: str) -> tuple[Sh
             for row in range(len(reader)):
                 names = member_names(reader.key(row), shard.ext)
                 for member, name in zip(("image", "txt", "json"), names, strict=True):
-                    _copy(tar, reader, index, row, member, name)
+                    copy_member(tar, reader, index, row, member, name)
                 if shard.inline:
-                    _copy(tar, reader, index, row, "regions", regions_name(reader.key(row)))
+                    copy_member(tar, reader, index, row, "regions", regions_name(reader.key(row)))
             tar.finish()
             entries = [tar.commit(lambda _: shard.name)]
         if shard.regions and not shard.inline:
             with Tar(directory) as tar:
                 for row in range(len(reader)):
-                    _copy(tar, reader, index, row, "regions", regions_name(reader.key(row)))
+                    copy_member(tar, reader, index, row, "regions", regions_name(reader.key(row)))
                 tar.finish()
                 entries.append(tar.commit(lambda _: shard.regions))
     entries.append(commit_small(directory, shard.index, encode_index(index)))
@@ -134,8 +134,14 @@ def _write_shard(shards: ShardSet, shard: ShardFile, directory: str) -> tuple[Sh
     return again, entries
 
 
-def _copy(tar: Tar, reader: ShardReader, index: np.ndarray, row: int, member: str, name: str) -> None:
-    data = reader.member(row, member)
+def copy_member(tar: Tar, reader: ShardReader, index: np.ndarray, row: int, member: str, name: str,
+                source: int | None = None) -> None:
+    """Copies a member, checked by its crc, to the end of a tar and notes its place in row `row` of the new index.
+
+    Args:
+        source: its row in the reader, where that is another one.
+    """
+    data = reader.member(row if source is None else source, member)
     offset = tar.place(name, len(data))
     tar.write_at(offset, data)
     note(index, row, member, offset, len(data), zlib.crc32(data))
@@ -177,5 +183,5 @@ def _commit(stage: Stage, old: Manifest, shards: ShardSet, files: dict[str, File
 def _sweep(root: str, manifest: Manifest) -> None:
     """Removes the folders a set was rewritten from: the new one is whole, and the removed bytes are in the old."""
     for line in manifest.extra.get(LINEAGE, []):
-        if _FOLDER.fullmatch(line["folder"]) and line["folder"] != manifest.folder:
+        if _FOLDER.fullmatch(line["folder"]) and line["folder"] != manifest.folder and not line.get("kept"):
             shutil.rmtree(storage.join(root, line["folder"]), ignore_errors=True)
