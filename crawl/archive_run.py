@@ -24,21 +24,23 @@ from crawl.archive_inputs import Archive, Chosen, open_archive
 from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.html import ParseLimits
+from crawl.page_images import PageImages, encode_images
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import Found
 from crawl.records import BrokenRow, Candidate, FetchLog, Page
 from crawl.sitemaps import SitemapRules
 from crawl.stages import Funnel, Manifest, Stage, current, read_manifest
-from crawl.tables import FileEntry, from_row, write_table
+from crawl.tables import FileEntry, commit_table, encode_table, from_row
 from crawl.trusted_http import Gone
 from crawl.warc_pages import Other, PageRules, page_in
 from crawl.warc_reader import Readable, Record, read_records
 from crawl.wat import found_in_wat
 
-FORMAT = 5                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
+FORMAT = 6                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
                                    # 4: occurrences of several records in one gzip member differ; 5: code pages
+                                   # 6: addresses in WARC files
 Run = Callable[[str, Callable[[Any], None]], None]
-Row = FetchLog | Found | BrokenRow | str         # of the last only the name is counted
+Row = FetchLog | Found | PageImages | BrokenRow | str         # of the last only the name is counted
 _TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),
                                         "fetch_log": (FetchLog, "url_key"), "broken": (BrokenRow, "row")}
 # What a finished crawl has and an archive cannot: no file each, so that readers of a crawl find what they ask for.
@@ -100,25 +102,36 @@ def read_archive_of(directory: str, known: str, archive: Archive, config: Archiv
     counts: collections.Counter[str] = collections.Counter()
     entries: dict[str, list[FileEntry]] = {table: [] for table in _TABLES}
     rows: dict[str, list[Any]] = {table: [] for table in _TABLES}
+    images: list[PageImages] = []
+    waiting = 0                            # rows in `images`
 
     def flush() -> None:
+        nonlocal waiting
         for table, (record_type, key) in _TABLES.items():
+            name = f"{table}-{_identity(archive, config)}-{len(entries[table]):05d}.parquet"
             if rows[table]:
                 some = sorted(rows[table], key=operator.attrgetter(key))     # of equal keys in the order of the file
-                entries[table].append(write_table(
-                    directory, f"{table}-{_identity(archive, config)}-{len(entries[table]):05d}.parquet",
-                    record_type, some))
+                entries[table].append(commit_table(directory, name, *encode_table(record_type, some)))
                 rows[table].clear()
+            elif table == "candidates" and waiting:
+                entries[table].append(commit_table(directory, name, *encode_images(images)))
+                images.clear()
+                waiting = 0
 
     for row in _rows(archive, config):
         if isinstance(row, str):
             counts[row] += 1
+        elif isinstance(row, PageImages):
+            rows["pages"].append(row.page)
+            if row.rows:
+                images.append(row)
+                waiting += len(row.rows)
         elif isinstance(row, Found):
             rows["pages"].append(row.page)
             rows["candidates"] += row.candidates
         else:
             rows["broken" if isinstance(row, BrokenRow) else "fetch_log"].append(row)
-        if max(map(len, rows.values())) >= config.rows_per_file:
+        if max(waiting, *map(len, rows.values())) >= config.rows_per_file:
             flush()
     flush()
     value = {"counts": dict(sorted(counts.items())),

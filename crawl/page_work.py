@@ -26,12 +26,12 @@ _TYPICAL = """<!doctype html><html lang="de"><head><meta charset="utf-8"><title>
 FoundOrNamed = Found | Named       # a page gives the first, a sitemap the second
 
 # What each candidate repeats of its page: field -> field of the page.
-_OF_PAGE = {"page_key": "url_key", "page_url": "url", "page_title": "title", "page_text": "text_sample",
+OF_PAGE = {"page_key": "url_key", "page_url": "url", "page_title": "title", "page_text": "text_sample",
             "permission": "permission", "signals": "signals", "page_record_id": "warc_record_id",
             "page_sha256": "payload_sha256", "page_fetched_at": "fetched_at"}
 # What only a caption table knows.
 _OF_TABLE: dict[str, Any] = {"extras": "", "expected": ()}
-_SHARED = frozenset(_OF_PAGE) | frozenset(_OF_TABLE)
+_SHARED = frozenset(OF_PAGE) | frozenset(_OF_TABLE)
 _SOURCE = frozenset({"src_key", "sitemap_key"})
 # What a page has of its log row: an answer that says otherwise is not of this page.
 _OF_LOG = {"url_key": "url_key", "url": "url", "final_url": "final_url", "warc_record_id": "warc_record_id",
@@ -105,7 +105,7 @@ def _read(value: Any, body: bytes) -> _Said | Named:
         return Named(tuple(unflat(Link, link, src_key="") for link in links),
                      tuple(unflat(SitemapImage, image, sitemap_key="") for image in candidates))
     page = unflat(Page, page)
-    shared = {name: getattr(page, of_page) for name, of_page in _OF_PAGE.items()} | _OF_TABLE
+    shared = {name: getattr(page, of_page) for name, of_page in OF_PAGE.items()} | _OF_TABLE
     return _Said(page, [_link(*link) for link in links], tuple(unflat(Candidate, one, **shared) for one in candidates))
 
 

@@ -28,7 +28,7 @@ R = TypeVar("R")
 # Part of the on-disk contract: equal rows give equal bytes with equal library versions.
 _ROW_GROUP = 8192
 _FEW = 64                          # rows read at a time where one may be half a megabyte
-_WRITER_OPTIONS: dict[str, Any] = {
+WRITER_OPTIONS: dict[str, Any] = {
     "compression": "zstd", "compression_level": 3, "version": "2.6", "data_page_version": "1.0",
     "row_group_size": _ROW_GROUP, "write_statistics": True, "store_schema": False,
 }
@@ -71,7 +71,7 @@ def row_digest(row: Any) -> int:
 
 
 def _digest(plain: dict[str, Any]) -> int:
-    return int.from_bytes(hashlib.sha256(_CANONICAL.encode(plain).encode()).digest(), "big")
+    return int.from_bytes(hashlib.sha256(CANONICAL.encode(plain).encode()).digest(), "big")
 
 
 def _printable(value: Any) -> Any:
@@ -81,7 +81,7 @@ def _printable(value: Any) -> Any:
 
 
 # As crawl.config.canonical_json writes it; bytes as hex.
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False,
                               default=_printable)
 
 
@@ -129,7 +129,7 @@ def encode_table(record_type: type[R], rows: Iterable[R]) -> tuple[bytes, dict[s
 def encode_plain(schema: pa.Schema, rows: list[dict[str, Any]]) -> tuple[bytes, dict[str, Any]]:
     """As `encode_table`, of plain rows and the schema they are written with."""
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, **_WRITER_OPTIONS)
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, **WRITER_OPTIONS)
     counts = collections.Counter(str(row.get("outcome", "")) for row in rows)
     counts.pop("", None)
     return buffer.getvalue(), {"rows": len(rows), "digest": add_digests(map(_digest, rows)),
@@ -138,7 +138,11 @@ def encode_plain(schema: pa.Schema, rows: list[dict[str, Any]]) -> tuple[bytes, 
 
 def write_table(directory: str, name: str, record_type: type[R], rows: Iterable[R]) -> FileEntry:
     """Commits rows, in the order given, as `directory/name`; returns the file's entry."""
-    data, counted = encode_table(record_type, rows)
+    return commit_table(directory, name, *encode_table(record_type, rows))
+
+
+def commit_table(directory: str, name: str, data: bytes, counted: dict[str, Any]) -> FileEntry:
+    """Commits what `encode_table` returns as `directory/name`; returns the file's entry."""
     storage.commit_bytes(storage.join(directory, name), data)
     return FileEntry(name=name, bytes=len(data), sha256=hashlib.sha256(data).hexdigest(), **counted)
 

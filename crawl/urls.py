@@ -21,9 +21,9 @@ _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 
 # A URL that is its own serialisation: most are.  No host that could be a number, no Punycode, no dot segment, nothing
 # that would be encoded, no fragment.
-_PLAIN = re.compile(r"https?://(?!\.|[^/]*xn--)(?:[a-z0-9_-]+\.)+[a-z][a-z0-9-]*"
-                    r"/(?!\.|%2[eE])(?:[A-Za-z0-9_~!$&()*+,;=:@-]|[.](?!/)|%(?!2[eE])|/(?!\.|%2[eE]))*"
-                    r"(?:\?[A-Za-z0-9_~!$&()*+,;=:@/%.-]*)?")
+_PLAIN = re.compile(r"https?+://(?!\.|[^/]*xn--)(?:[a-z0-9_-]++\.)+[a-z][a-z0-9-]*+"
+                    r"/(?!\.|%2[eE])(?:[A-Za-z0-9_~!$&()*+,;=:@-]++|[.](?!/)|%(?!2[eE])|/(?!\.|%2[eE]))*+"
+                    r"(?:\?[A-Za-z0-9_~!$&()*+,;=:@/%.-]*+)?+")
 
 # The bundled Public Suffix List only: never the network, never a cache folder of the user.
 _suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
@@ -42,10 +42,10 @@ def normalize(url: str, base: str | None = None) -> str | None:
     >>> normalize("http://me:secret@a.example/") is None
     True
     """
-    url = url.strip(_OUTER_SPACE)
-    whole = url if base is None or url[:1] != "/" or url[1:2] == "/" else base[:base.find("/", 8)] + url
+    whole = url if base is None else _joined(url, base)
     if _PLAIN.fullmatch(whole) and len(whole) <= MAX_URL:
         return whole
+    url = url.strip(_OUTER_SPACE)
     if len(url) > 4 * MAX_URL or not _CONTROLS.isdisjoint(url):
         return None
     try:
@@ -57,6 +57,29 @@ def normalize(url: str, base: str | None = None) -> str | None:
     if not text.startswith(_BEGINNINGS) or "@" in text.partition("://")[2].partition("/")[0]:
         return None
     return text if len(text) <= MAX_URL and text.isascii() else None
+
+
+def _joined(url: str, base: str) -> str:
+    """Returns a reference resolved against a normalised URL as far as that is done by putting the two together.
+
+    Where the result is no _PLAIN URL it may be wrong: ada is asked then.
+    """
+    if url[:4] == "http" or ":" in url:
+        return url
+    origin, folder = _beginnings(base)
+    if url[:1] == "/":
+        return url if url[1:2] == "/" else origin + url
+    while url[:3] == "../":
+        url = url[3:]
+        folder = folder[:folder.rfind("/", len(origin), -1) + 1] or folder
+    return folder + url if url and url[0] not in "?#" else ""
+
+
+@functools.lru_cache(maxsize=256)
+def _beginnings(base: str) -> tuple[str, str]:
+    """Returns what a reference to a path and one to a neighbour begin with: without and with a `/` at the end."""
+    path = base.partition("?")[0]
+    return path[:path.find("/", 8)], path[:path.rfind("/") + 1]
 
 
 def url_key(url: str) -> str:

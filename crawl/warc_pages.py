@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from crawl import consent, urls
 from crawl.decode import decode
@@ -58,6 +59,17 @@ class Other:
     broken: bool
 
 
+class Address(NamedTuple):
+    """Where a record lies in an archive."""
+
+    part: str                      # name of the archive, as listed; "" where nobody says
+    offset: int                    # of the record, or of the gzip member it lies in
+    length: int                    # of these bytes; 0 where they have no end of their own
+
+
+NOWHERE = Address("", 0, 0)
+
+
 def page_in(record: Record, rules: PageRules) -> tuple[FetchLog, bytes] | Other:
     """Returns the log row and decoded body of a response record; its outcome is `ok` only for a page to be parsed.
 
@@ -94,10 +106,11 @@ def answered_url(target: str) -> str | Other:
 
 
 def log_row(fields: Mapping[str, str], url: str, status: int, headers: tuple[tuple[str, str], ...], outcome: str,
-            body: bytes, truncated: bool, rules: PageRules) -> tuple[FetchLog, bytes]:
+            body: bytes, truncated: bool, rules: PageRules,
+            address: Address = NOWHERE) -> tuple[FetchLog, bytes]:
     """Returns the log row of an answer, and its body where it is ours to look at; `fields` are the WARC record's."""
-    signals = (ROBOTS_UNKNOWN, *consent.from_headers(headers, rules.tokens))
-    permission = consent.verdict(signals)
+    told = consent.from_headers(headers, rules.tokens)
+    signals, permission = (ROBOTS_UNKNOWN, *told), consent.verdict(told)       # unknown where no header tells
     if outcome == "ok" and permission == DENY:
         outcome = "optout_header"
     date = fields.get("warc-date", "")
@@ -107,7 +120,8 @@ def log_row(fields: Mapping[str, str], url: str, status: int, headers: tuple[tup
         url_key=urls.url_key(url), url=url, kind="page", depth=0, outcome=outcome, http_status=status, final_url=url,
         redirects=(), content_type=header(headers, "content-type")[:256],
         fetched_at=date if _DATE.fullmatch(date) else "", body_bytes=len(body), truncated=truncated, signals=signals,
-        permission=permission, part="", offset=0, length=0, sha256=hashlib.sha256(kept).hexdigest() if kept else "",
+        permission=permission, part=address.part, offset=address.offset, length=address.length,
+        sha256=hashlib.sha256(kept).hexdigest() if kept else "",
         warc_record_id=identity[1] if identity else "", round=0)
     return log, kept
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
+
+from isal import isal_zlib
 
 MAX_BLOCK = 32 << 20               # bytes of one record's block; a longer one is `too_long`
 _MAX_HEAD = 64 << 10               # of a record's header
@@ -18,6 +19,7 @@ _MAX_SKIP = 1 << 30                # bytes of a longer record that are unfolded 
 _CHUNK = 1 << 20                   # read at a time
 _FED = 16 << 10                    # given to zlib at a time: what lies behind the end of a member is copied
 _PIECE = 1 << 20                   # unfolded at a time
+_BAD_GZIP: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]
 _GZIP = b"\x1f\x8b\x08"
 _BEGIN = b"WARC/"
 _NEXT = re.compile(rb"(?<=\n)WARC/[01]\.\d{1,2}\r?\n")
@@ -101,6 +103,10 @@ class _Source:
     def give_back(self, size: int) -> None:
         self._at -= size
 
+    def to_mark(self) -> None:
+        """Goes back to the mark."""
+        self._at = self._mark
+
     def to_next_member(self) -> None:
         """Goes to the next gzip member behind the mark that begins a record; to the end where there is none."""
         self._at = min(self._mark + 1, len(self._data))
@@ -128,8 +134,8 @@ class _Source:
 
 def _begins_record(compressed: bytes) -> bool:
     try:
-        return zlib.decompressobj(31).decompress(compressed, len(_BEGIN)) == _BEGIN
-    except zlib.error:
+        return isal_zlib.decompressobj(31).decompress(compressed, len(_BEGIN)) == _BEGIN
+    except _BAD_GZIP:
         return False
 
 
@@ -142,6 +148,11 @@ def _gzipped(source: _Source, max_block: int) -> Iterator[Record]:
                 yield Record(start, {}, b"", "damaged_gzip")
             source.to_next_member()
             continue
+        sound = _sound_member(source, start, max_block)
+        if sound is not None:
+            yield sound
+            continue
+        source.to_mark()
         try:
             yield from _records(_Window(_member(source)), max_block, start)
         except _Damaged as damage:
@@ -149,9 +160,29 @@ def _gzipped(source: _Source, max_block: int) -> Iterator[Record]:
             source.to_next_member()
 
 
+def _sound_member(source: _Source, start: int, max_block: int) -> Record | None:
+    """Returns the record of a member that holds one, as nearly all do; None for what is to be read with care."""
+    stream = isal_zlib.decompressobj(31)
+    data = b""
+    while not stream.eof:
+        fed = stream.unconsumed_tail or source.take()
+        if not fed or len(data) > _PIECE:
+            return None
+        try:
+            data += stream.decompress(fed, _PIECE)
+        except _BAD_GZIP:
+            return None
+    end = data.find(b"\r\n\r\n", 0, _MAX_HEAD) + 4
+    fields = _fields(data[:end - 4]) if end > 4 and data.startswith(_BEGIN) else None
+    if fields is None or (length := int(fields["content-length"])) > max_block or data[end + length:] != b"\r\n\r\n":
+        return None
+    source.give_back(len(stream.unused_data))
+    return Record(start, fields, data[end:end + length])
+
+
 def _member(source: _Source) -> Callable[[], bytes]:
     """Returns what gives one member, piece by piece, and b"" at its end; it raises _Damaged."""
-    stream = zlib.decompressobj(31)
+    stream = isal_zlib.decompressobj(31)
 
     def more() -> bytes:
         while not stream.eof:
@@ -160,7 +191,7 @@ def _member(source: _Source) -> Callable[[], bytes]:
                 raise _Damaged("truncated_record")
             try:
                 piece = stream.decompress(fed, _PIECE)
-            except zlib.error as error:
+            except _BAD_GZIP as error:
                 raise _Damaged("damaged_gzip") from error
             if stream.eof:
                 source.give_back(len(stream.unused_data))
@@ -260,19 +291,25 @@ def _head(window: _Window) -> tuple[dict[str, str], int] | None:
         if not more or size >= _MAX_HEAD:
             return None
         size *= 4
+    fields = _fields(window.data[window.at:end.start()])
+    return None if fields is None else (fields, end.end() - window.at)
+
+
+def _fields(head: bytes) -> dict[str, str] | None:
+    """Returns the fields of a record's header, the first of each name; None where it is no header."""
     fields: dict[str, str] = {}
     name = ""
-    for line in window.data[window.at:end.start()].decode("utf-8", "replace").split("\n")[1:]:
+    for line in head.decode("utf-8", "replace").split("\n")[1:]:
         if line[:1] in (" ", "\t") and name:
             fields[name] += " " + line.strip()
             continue
         name, _, value = line.partition(":")
-        name = name.strip().lower()
-        fields.setdefault(name, _CONTROL.sub(" ", value.strip()))
+        name, value = name.strip().lower(), value.strip()
+        fields.setdefault(name, value if value.isprintable() else _CONTROL.sub(" ", value))
     length = fields.get("content-length", "")
     if not (length.isascii() and length.isdecimal() and len(length) < 16 and "warc-type" in fields):
         return None
-    return fields, end.end() - window.at
+    return fields
 
 
 def _to_next_record(window: _Window, budget: int) -> int:

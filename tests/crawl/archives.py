@@ -43,7 +43,8 @@ def wat(target: str, html: dict[str, Any] | None, headers: dict[str, Any] | None
                             "Headers": headers or {"Content-Type": "text/html"}}
     if html is not None:
         http["HTML-Metadata"] = html
-    value = {"Container": {"Filename": "x.warc.gz", "Offset": "77"}, "Envelope": {
+    value = {"Container": {
+        "Filename": "x.warc.gz", "Offset": "77", "Gzip-Metadata": {"Deflate-Length": "88"}}, "Envelope": {
         "Format": "WARC", "WARC-Header-Metadata": {
             "WARC-Type": kind, "WARC-Target-URI": target, "WARC-Date": "2024-05-06T07:08:09Z",
             "WARC-Record-ID": "<urn:uuid:of-the-page>"},

@@ -65,9 +65,9 @@ def test_a_killed_read_goes_on_and_is_the_same(warcs: list[str], tmp_path: pathl
         written.append(name)
         if len(written) == 5:
             raise KeyboardInterrupt
-        return tables.write_table(directory, name, *rest)
+        return tables.commit_table(directory, name, *rest)
     with monkeypatch.context() as patch, pytest.raises(BaseException):    # noqa: B017, Beam wraps it or not
-        patch.setattr("crawl.archive_run.write_table", breaks)
+        patch.setattr("crawl.archive_run.commit_table", breaks)
         read_archives(str(tmp_path / "out"), chosen, CONFIG, run)
     assert read_archives(str(tmp_path / "out"), chosen, CONFIG, run).encode() == whole.encode()
 

@@ -61,10 +61,13 @@ def test_the_short_way_is_the_long_way(monkeypatch):
     pieces = ["/", "//", "/./", "/../", "..", ".", "%2e", "%2E", "%41", "?", "#", "a", "B", "\u00e9", "'", "|", "^",
               "[", "\\", "@", ":", ":80", ":8080", "&=", " ", "{", "xn--", "9", "a.9x", "a.test", "1.2.3.4",
               "0x7f.1", "a..b"]
-    bases = ["http://a.test/x/y?z", "https://b.c.de:8443/q", "http://1.2.3.4/", None, None]
+    bases = ["http://a.test/x/y?z", "https://b.c.de:8443/q", "http://1.2.3.4/", None, None,
+             "https://a.test/d/e/f/g.html?p=/h/i", "http://a.test/d//e", "https://a.test"]
+    bases = [base and urls.normalize(base) for base in bases]
     asked = []
-    for _ in range(5000):
-        begin = draw.choice(["http://", "https://a.test/", "https://b-c.example.com/", "HTTP://", "/", ""])
+    for _ in range(20_000):
+        begin = draw.choice(["http://", "https://a.test/", "https://b-c.example.com/", "HTTP://", "/", "", "../", "q/",
+                             "../../", "../../../../", "../..", "./", "?", "//c.test", "httpdocs/", "\t../"])
         asked.append((begin + "".join(draw.choices(pieces, k=draw.randrange(5))), draw.choice(bases)))
     short = [urls.normalize(*one) for one in asked]
     assert sum(bool(urls._PLAIN.fullmatch(url)) for url, _ in asked) > 300
