@@ -33,6 +33,7 @@ from crawl.lock import run_lock
 from crawl.policy import Network
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest, current_manifest
+from crawl.traps import TrapRules
 from filter.features_run import FeaturesConfig, features
 from filter.filter_config import FilterConfig
 from filter.filter_run import filter_pairs
@@ -69,7 +70,7 @@ def demo() -> DatasetConfig:
     fetch = dataclasses.replace(base.crawl.fetch, page_timeout_s=4.0, image_timeout_s=4.0, robots_timeout_s=4.0,
                                 connect_timeout_s=2.0, slow_after_s=3, retries=1)
     # The web is small and its faults are known: one round of tries, and not many pages of its endless calendar.
-    frontier = dataclasses.replace(base.crawl.frontier, retries=0, max_calendar_pages=6)
+    frontier = dataclasses.replace(base.crawl.frontier, retries=0, traps=TrapRules(max_calendar_pages=6))
     return dataclasses.replace(
         base, crawl=dataclasses.replace(base.crawl, fetch=fetch, frontier=frontier),
         images=dataclasses.replace(base.images, fetch=fetch),

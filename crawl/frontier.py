@@ -5,17 +5,16 @@ key and become the next entry.  Nothing here knows Beam; a state machine's test 
 """
 from __future__ import annotations
 
-import collections
 import dataclasses
 import hashlib
 import heapq
-import re
 from collections.abc import Iterable, Sequence
 
 from crawl import urls
 from crawl.records import CrawlEntry, FetchLog, FetchRow, ImageFetch, Link
 from crawl.suppress import SUPPRESSED, Suppression
 from crawl.tables import stable_hash
+from crawl.traps import Place, TrapRules, fault_of
 
 DUE = "due"
 _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
@@ -23,10 +22,6 @@ _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of 
 _PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "dns_failure", "disconnected",
                       "protocol_error", "http_408", "http_425", "http_429", "http_500", "http_502", "http_503",
                       "http_504"})
-_YEAR = re.compile(r"(?:19|20|21)\d\d$")
-_MONTH_OR_DAY = re.compile(r"(?:0?[1-9]|[12]\d|3[01])$")
-_DATE = re.compile(r"(?:19|20|21)\d\d[-_.]?(?:0[1-9]|1[0-2]|[1-9])(?:[-_.]?(?:0[1-9]|[12]\d|3[01]|[1-9]))?$")
-_DATE_PARAMETERS = frozenset({"year", "month", "day", "week", "date", "y", "m", "d", "from", "until", "start", "end"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,10 +32,7 @@ class FrontierRules:
     max_depth: int = 20                    # links from a seed
     max_pages_per_site_round: int = 2_000
     max_pages_per_site: int = 20_000       # over all rounds
-    max_path_segments: int = 20
-    max_repeats: int = 2                   # of one path segment
-    max_query_parameters: int = 16
-    max_calendar_pages: int = 24           # of one calendar-like template of a site, over all rounds
+    traps: TrapRules = dataclasses.field(default_factory=TrapRules)
     follow_nofollow: bool = False          # follow links of rel=nofollow and of pages with robots nofollow
     retries: int = 2                       # later rounds that try a passing fault again
     order_seed: int = 0                    # part of the order of a fetch list
@@ -48,10 +40,10 @@ class FrontierRules:
     def __post_init__(self) -> None:
         if self.scope not in ("seeds", "any"):
             raise ValueError(f"scope is {self.scope!r}; it is 'seeds' or 'any'")
-        for name in ("max_pages_per_site_round", "max_pages_per_site", "max_path_segments", "max_calendar_pages"):
+        for name in ("max_pages_per_site_round", "max_pages_per_site"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("max_depth", "max_repeats", "max_query_parameters", "retries"):
+        for name in ("max_depth", "retries"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
@@ -110,19 +102,12 @@ def refuse(url: str, depth: int, rules: FrontierRules, sites: frozenset[str]) ->
         return "out_of_scope"
     if depth > rules.max_depth:
         return "too_deep"
-    path, _, query = urls.target(url).partition("?")
-    segments = [segment for segment in path.split("/") if segment]
-    if len(segments) > rules.max_path_segments:
-        return "trap_path_depth"
-    if segments and max(collections.Counter(segments).values()) > rules.max_repeats:
-        return "trap_repeated_segment"
-    if query and query.count("&") + 1 > rules.max_query_parameters:
-        return "trap_query"
-    return None
+    return fault_of(url, rules.traps)
 
 
 def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[FetchLog], links: Sequence[Link],
-           arrivals: Sequence[FetchLog], rules: FrontierRules, sites: frozenset[str], round_number: int) -> CrawlEntry:
+           arrivals: Sequence[FetchLog], rules: FrontierRules, sites: frozenset[str], round_number: int,
+           content: str = "") -> CrawlEntry:
     """Returns what the crawl knows of one URL after a round.
 
     Args:
@@ -132,6 +117,7 @@ def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[F
         links: links to the URL found in the round, those without `nofollow` and those with.
         arrivals: logs of other URLs that were redirected here and are ok.
         round_number: of the round that is folded in.
+        content: fingerprint of the page that the URL gave in this round, "" where it gave none.
 
     Raises AssertionError when list and log of the round do not answer each other one to one.
     """
@@ -143,7 +129,8 @@ def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[F
         return _discovered(links, arrivals, rules, sites, round_number)
     depth = min([entry.depth, *(link.depth for link in links)])
     if logs:
-        return _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number), logs[0].outcome, rules)
+        return _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number,
+                                            content=content or entry.content), logs[0].outcome, rules)
     if entry.status == DUE and arrivals:
         return dataclasses.replace(entry, depth=depth, status="reached_by_redirect", last_round=round_number)
     if entry.status in ("nofollow", "too_deep") and links:
@@ -178,31 +165,6 @@ def _discovered(links: Sequence[Link], arrivals: Sequence[FetchLog], rules: Fron
                       discovered_round=round_number + 1, last_round=round_number if arrivals else -1)
 
 
-def calendar_template(url: str) -> str | None:
-    """Returns the template of a URL whose path or query ends in a date, or None: such pages never come to an end.
-
-    >>> calendar_template("http://a.test/events/2031/05/?view=list")
-    'a.test/events/{n}/{n}/?view'
-    >>> calendar_template("http://a.test/2019/05/a-day-at-the-sea") is None
-    True
-    """
-    path, _, query = urls.target(url).partition("?")
-    segments = [segment for segment in path.split("/") if segment]
-    names = sorted({pair.partition("=")[0] for pair in query.split("&") if pair})
-    dated = {pair.partition("=")[0].lower() for pair in query.split("&")
-             if any(character.isdigit() for character in pair.partition("=")[2])}
-    ends_in_date = bool(segments) and (
-        _DATE.match(segments[-1].partition(".")[0]) is not None
-        or any(_YEAR.match(segments[place]) and all(_MONTH_OR_DAY.match(segment.partition(".")[0])
-                                                    for segment in segments[place + 1:])
-               for place in range(max(0, len(segments) - 3), len(segments) - 1)))
-    if not ends_in_date and not dated & _DATE_PARAMETERS:
-        return None
-    shape = "/".join("{n}" if any(character.isdigit() for character in segment) else segment
-                     for segment in path.split("/"))
-    return urls.site(url) + shape + ("?" + "&".join(names) if names else "")
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waiting:
     """A due URL on its way into a fetch list; the order is that of the fields."""
@@ -217,7 +179,12 @@ class Waiting:
 
 def waiting(entry: CrawlEntry, rules: FrontierRules) -> Waiting:
     """Returns a due entry with its place in the order: shallow pages first, then by hash."""
-    return Waiting(entry.depth, order_key(entry.url_key, rules.order_seed), entry)
+    return Waiting(*place_of(entry, rules), entry)
+
+
+def place_of(entry: CrawlEntry, rules: FrontierRules) -> Place:
+    """Returns where an entry stands among those that wait: its depth and its order key."""
+    return entry.depth, order_key(entry.url_key, rules.order_seed)
 
 
 def order_key(url_key: str, order_seed: int) -> str:
@@ -227,46 +194,31 @@ def order_key(url_key: str, order_seed: int) -> str:
 
 @dataclasses.dataclass(slots=True)
 class Quota:
-    """The first due entries of a group, at most `per_round`, and at most `overall` with those fetched before.
+    """The first due entries of a group, at most `per_round`.
 
     An accumulator of bounded size: it may be filled in pieces and merged in any order.
     """
 
     per_round: int
-    overall: int
-    fetched: int = 0
     due: list[Waiting] = dataclasses.field(default_factory=list)
 
-    def add(self, entries: Iterable[CrawlEntry], rules: FrontierRules) -> None:
-        """Takes entries in: fetched ones are counted, due ones wait."""
-        for entry in entries:
-            self.fetched += entry.last_round >= 0
-            if entry.status == DUE:
-                self.due.append(waiting(entry, rules))
+    def add(self, entry: CrawlEntry, rules: FrontierRules) -> None:
+        """Takes a due entry in."""
+        self.due.append(waiting(entry, rules))
         if len(self.due) > 4 * self.per_round:
             self._prune()
 
     def merge(self, other: Quota) -> None:
         """Takes another accumulator in."""
-        self.fetched += other.fetched
         self.due += other.due
         self._prune()
 
     def selected(self) -> list[CrawlEntry]:
         """Returns what may be fetched now, in order."""
-        again, first = self._kinds()
-        room = max(0, self.overall - self.fetched)
-        allowed = heapq.nsmallest(self.per_round, [*again, *heapq.nsmallest(room, first)])
-        return [item.entry for item in allowed]
-
-    def _kinds(self) -> tuple[list[Waiting], list[Waiting]]:
-        """Returns what is tried again, which was counted as fetched already, and what is asked for the first time."""
-        return ([item for item in self.due if item.entry.last_round >= 0],
-                [item for item in self.due if item.entry.last_round < 0])
+        return [item.entry for item in heapq.nsmallest(self.per_round, self.due)]
 
     def _prune(self) -> None:
-        # Each kind by itself: with both in one list, what is left would depend on when it is cut.
-        self.due = [item for kind in self._kinds() for item in heapq.nsmallest(self.per_round, kind)]
+        self.due = heapq.nsmallest(self.per_round, self.due)
 
 
 def fetch_row(entry: CrawlEntry, shards: int, rules: FrontierRules) -> FetchRow:

@@ -11,7 +11,6 @@ from crawl.frontier import (
     DUE,
     FrontierRules,
     Quota,
-    calendar_template,
     fetch_row,
     first_arrival,
     held_back,
@@ -20,20 +19,22 @@ from crawl.frontier import (
 )
 from crawl.records import CrawlEntry, FetchLog
 from crawl.suppress import Suppression
+from crawl.tables import read_column
 from crawl.transforms import by_url_key
+from crawl.traps import prefix_of
 from crawl.urls import site, url_key
 
 
 @dataclasses.dataclass
 class UpdateCrawl(beam.PTransform):
-    """(crawldb, fetch list, fetch log, links) of a round -> crawldb of the next."""
+    """(crawldb, fetch list, fetch log, links, fingerprints) of a round -> crawldb of the next."""
 
     rules: FrontierRules
     sites: frozenset[str]
     round_number: int
 
-    def expand(self, tables: tuple[Any, Any, Any, Any]) -> Any:
-        entries, asked, logs, links = tables
+    def expand(self, tables: tuple[Any, Any, Any, Any, Any]) -> Any:
+        entries, asked, logs, links, contents = tables
         arrivals = (logs | "Redirected" >> beam.Filter(_is_redirected)
                     | "Arrivals" >> beam.Map(lambda log: (url_key(log.final_url), (log,)))
                     | "First arrival" >> beam.CombinePerKey(first_arrival))
@@ -41,7 +42,8 @@ class UpdateCrawl(beam.PTransform):
                    | "Telling links" >> beam.CombinePerKey(telling_links))
         return ({"entries": entries | "Entry key" >> beam.Map(by_url_key),
                  "asked": asked | "List key" >> beam.Map(by_url_key),
-                 "logs": logs | "Log key" >> beam.Map(by_url_key), "links": telling, "arrivals": arrivals}
+                 "logs": logs | "Log key" >> beam.Map(by_url_key), "links": telling, "arrivals": arrivals,
+                 "contents": contents}
                 | "Meet" >> beam.CoGroupByKey()
                 | "Update" >> beam.MapTuple(self._update))
 
@@ -50,7 +52,7 @@ class UpdateCrawl(beam.PTransform):
         links = [link for group in found["links"] for link in group]
         arrivals = [log for group in found["arrivals"] for log in group]
         return update(entry, list(found["asked"]), list(found["logs"]), links, arrivals, self.rules, self.sites,
-                      self.round_number)
+                      self.round_number, next(iter(found["contents"]), ""))
 
 
 def _is_redirected(log: FetchLog) -> bool:
@@ -68,51 +70,48 @@ class HoldBack(beam.PTransform):
 
 
 @dataclasses.dataclass
+class PageContents(beam.PTransform):
+    """Names of `pages` files -> (url_key, fingerprint); their texts are not read."""
+
+    files: tuple[str, ...]
+
+    def expand(self, root: Any) -> Any:
+        return root | "Pages files" >> beam.Create(self.files) | "Fingerprints" >> beam.FlatMap(self._read)
+
+    def _read(self, path: str) -> Iterator[tuple[str, str]]:
+        return zip(read_column(path, "url_key"), read_column(path, "fingerprint"), strict=True)
+
+
+@dataclasses.dataclass
 class SelectDue(beam.PTransform):
-    """crawldb -> rows of the fetch list, within the quotas of calendars and sites."""
+    """crawldb -> rows of the fetch list, within the quotas of a round: first of a site's folders, then of the site."""
 
     rules: FrontierRules
     shards: int
 
     def expand(self, entries: Any) -> Any:
         rules = self.rules
-        known = entries | "Due or fetched" >> beam.FlatMap(_by_site_and_template).with_outputs("dated", main="plain")
-        of_calendars = (known["dated"]
-                        | "Calendar quota" >> beam.CombinePerKey(
-                            _QuotaFn(rules.max_calendar_pages, rules.max_calendar_pages, rules))
-                        | "Of calendars" >> beam.FlatMapTuple(lambda template, chosen: [
-                            (site(entry.url), entry) for entry in chosen]))
-        return ((known["plain"], of_calendars) | "All due" >> beam.Flatten()
-                | "Site quota" >> beam.CombinePerKey(
-                    _QuotaFn(rules.max_pages_per_site_round, rules.max_pages_per_site, rules))
+        return (entries | "Due" >> beam.Filter(lambda entry: entry.status == DUE)
+                | "By folder" >> beam.Map(lambda entry: (site(entry.url) + prefix_of(entry.url), entry))
+                | "Folder quota" >> beam.CombinePerKey(_QuotaFn(rules.traps.max_prefix_pages_round, rules))
+                | "By site" >> beam.FlatMapTuple(lambda folder, chosen: [(site(one.url), one) for one in chosen])
+                | "Site quota" >> beam.CombinePerKey(_QuotaFn(rules.max_pages_per_site_round, rules))
                 | "Rows" >> beam.FlatMapTuple(lambda name, chosen: [
                     fetch_row(entry, self.shards, rules) for entry in chosen]))
-
-
-def _by_site_and_template(entry: CrawlEntry) -> Iterator[Any]:
-    """Yields what counts for the quotas: a due page of a calendar passes the calendar's quota first."""
-    if entry.status != DUE and entry.last_round < 0:
-        return
-    template = calendar_template(entry.url)
-    if template is not None:
-        yield beam.pvalue.TaggedOutput("dated", (template, entry))
-    if template is None or entry.status != DUE:
-        yield site(entry.url), entry
 
 
 class _QuotaFn(beam.CombineFn):
     """frontier.Quota as a combiner: bounded accumulators."""
 
-    def __init__(self, per_round: int, overall: int, rules: FrontierRules) -> None:
+    def __init__(self, per_round: int, rules: FrontierRules) -> None:
         self._per_round = per_round
-        self._overall = overall
         self._rules = rules
 
     def create_accumulator(self) -> Quota:
-        return Quota(self._per_round, self._overall)
+        return Quota(self._per_round)
 
     def add_input(self, quota: Quota, entry: CrawlEntry) -> Quota:
-        quota.add([entry], self._rules)
+        quota.add(entry, self._rules)
         return quota
 
     def merge_accumulators(self, quotas: Iterable[Quota]) -> Quota:

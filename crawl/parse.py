@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from crawl import consent, urls
 from crawl.candidates import find_candidates
+from crawl.fingerprint import fingerprint
 from crawl.html import PageLink, ParseFailure, ParseLimits, parse
 from crawl.records import DENY, Candidate, FetchLog, Link, Page
 from crawl.visit_ids import without_visit_id
@@ -48,7 +49,8 @@ def read_page(log: FetchLog, body: bytes, tokens: frozenset[str],
         refused = dataclasses.replace(page, outcome="optout_meta", title="", description="", text_sample="")
         return refused, links, ()
     candidates = tuple(find_candidates(parsed, page, limits))
-    return dataclasses.replace(page, num_images=len(candidates)), links, candidates
+    said = fingerprint(parsed.document.text, page.final_url or page.url, candidates)
+    return dataclasses.replace(page, num_images=len(candidates), fingerprint=said), links, candidates
 
 
 def links_of_page(log: FetchLog, links: Iterable[PageLink]) -> tuple[Link, ...]:

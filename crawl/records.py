@@ -52,6 +52,17 @@ class CrawlEntry(Row):
     retries: int
     discovered_round: int
     last_round: int                # -1 before the first fetch
+    content: str = ""              # fingerprint of the page it gave last (crawl/fingerprint.py), "" without one
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trap:
+    """URLs of one group that a rule closed: a row of the table `traps`, which has the largest groups."""
+
+    status: str                    # trap_calendar, too_many_pages, ... (crawl/traps.py)
+    group: str                     # their template, folder or site
+    urls: int                      # how many were closed
+    examples: tuple[str, ...]      # the first of them, by name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,6 +172,7 @@ class Page(Row):
     warc_record_id: str
     payload_sha256: str
     fetched_at: str
+    fingerprint: str = ""          # of what it says (crawl/fingerprint.py), "" where it was not parsed
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
     OUT/crawl/9b1f…/round-00/crawldb-*.parquet      what the crawl knew when the round began
                              fetch_list-*.parquet   one sorted list a fetch shard
+                             traps-*.parquet        where sites have no end: the largest groups (crawl/traps.py)
                              selected.json          the first job of the round is done: its files
                              shard-0000/part-*      WARC parts, fetch log, robots answers (crawl/parts.py)
                              pages-* links-* candidates-* sitemap_images-*
@@ -26,21 +27,23 @@ from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
 from crawl.html import ParseLimits
 from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
-from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage
+from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage, Trap
 from crawl.seeds import read_seeds, way_out
 from crawl.sitemaps import SitemapRules
-from crawl.stages import Funnel, Manifest, Stage
+from crawl.stages import Funnel, Manifest, Stage, funnel_of
 from crawl.suppress import suppression
 from crawl.tables import FileEntry, from_row, read_table
 
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
-# 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters
-FORMAT = 9
+# 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
+# 10: fingerprints of pages, URLs beyond the limit of a trap are closed
+FORMAT = 10
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
 _MAX_SEED_NOTES = 20
+_MAX_TRAP_NOTES = 8
 _REACHED = frozenset({"ok", "reached_by_redirect"})
 
 
@@ -87,7 +90,7 @@ class Crawl:
 
 
 def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run) -> Manifest:
-    """Returns the manifest of the tables pages, candidates, links, fetch_log, fetch_list, hosts, crawldb and seeds.
+    """Returns the manifest of the tables pages, candidates, links, fetch_log, fetch_list, hosts, crawldb, seeds, traps.
 
     Raises UsageError for a bad seeds file, and when no seed at all can be fetched.
     """
@@ -125,9 +128,10 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
     """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
     number = len(rounds)
     from crawl.fetch_transforms import WriteFetchLists
-    from crawl.frontier_transforms import HoldBack, SelectDue, UpdateCrawl
+    from crawl.frontier_transforms import HoldBack, PageContents, SelectDue, UpdateCrawl
     from crawl.sitemap_transforms import NamedSitemaps
     from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
+    from crawl.trap_transforms import CloseTraps, LargestTraps
     config = crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
 
@@ -138,17 +142,21 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
                     ("crawldb", CrawlEntry), ("fetch_list", FetchRow), ("fetch_log", FetchLog), ("links", Link))})
             before["links"] = merged(before["links"], root | "Read sitemaps" >> NamedSitemaps(
                 crawl.paths(rounds[-1]["hosts"]), config.sitemaps))
-            entries = tuple(before.values()) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
+            contents = root | "Read contents" >> PageContents(crawl.paths(rounds[-1]["pages"]))
+            entries = (*before.values(), contents) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
-        entries = entries | "Hold back" >> HoldBack(suppression(crawl.stage.out))
+        entries = entries | "Hold back" >> HoldBack(suppression(crawl.stage.out)) | "Close traps" >> CloseTraps(
+            config.frontier)
+        (entries | "Largest traps" >> LargestTraps()
+         | "Write traps" >> WriteTable(directory, "traps", Trap, "group", 1))
         entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)
         entries | "Write seeds" >> WriteTable(directory, "seeds", CrawlEntry, "url_key", 1, only=("depth", 0))
         (entries | "Select due" >> SelectDue(config.frontier, config.shards)
          | "Write fetch lists" >> WriteFetchLists(directory, config.shards))
 
     crawl.run(f"crawl: select round {number}", build)
-    buckets = {"crawldb": config.buckets, "seeds": 1, "fetch_list": config.shards}
+    buckets = {"crawldb": config.buckets, "seeds": 1, "traps": 1, "fetch_list": config.shards}
     return {name: tuple(entries_of(directory, name, count)) for name, count in buckets.items()}
 
 
@@ -214,7 +222,7 @@ def _name_images(crawl: Crawl, rounds: list[Tables]) -> Tables:
 
 def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
     """Finishes the stage; gives it up with a UsageError when no seed was reached."""
-    notes = list(_seed_notes(crawl, last))
+    notes = [*_seed_notes(crawl, last), *_trap_notes(crawl, last)]
     left = _rows(last["fetch_list"])
     if left:
         notes.append(f"{left} pages and more are left due after {len(rounds)} rounds (max_rounds)")
@@ -226,8 +234,8 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
                       for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list",
                                    "sitemap_images")}
     from_sitemaps = _name_images(crawl, rounds)["candidates"]
-    tables |= {"crawldb": last["crawldb"], "seeds": last["seeds"],
-               "candidates": tables["candidates"] + from_sitemaps}
+    tables |= {name: last[name] for name in ("crawldb", "seeds", "traps")}
+    tables["candidates"] += from_sitemaps
     funnel = [_page_funnel(tables)]
     if named := _rows(tables["sitemap_images"]):
         once = _rows(from_sitemaps)
@@ -235,6 +243,7 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
         funnel.append(Funnel("crawl", "image in a sitemap", named, tuple(pair for pair in ended if pair[1])))
     candidates = _rows(tables["candidates"])
     funnel.append(Funnel("crawl", "candidate row", candidates, (("found", candidates),) if candidates else ()))
+    funnel.append(funnel_of("crawl", "known URL", tables["crawldb"]))
     return crawl.stage.commit(tables, funnel, notes=notes, extra={"rounds": len(rounds), "left_due": left})
 
 
@@ -263,6 +272,16 @@ def _seed_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
                f"then remove {crawl.stage.folder} below the output folder and run again")
     if len(missed) > _MAX_SEED_NOTES:
         yield f"{len(missed) - _MAX_SEED_NOTES} more seeds were not fetched; the table `seeds` has their outcomes"
+
+
+def _trap_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
+    """Yields a line for each of the largest groups of URLs that a rule closed."""
+    found = sorted((trap for path in crawl.paths(last["traps"]) for trap in read_table(path, Trap)),
+                   key=lambda trap: (-trap.urls, trap.status, trap.group))
+    for trap in found[:_MAX_TRAP_NOTES]:
+        yield f"{trap.status}: {trap.urls} URLs of {trap.group} were not asked for, such as {trap.examples[0]}"
+    if len(found) > _MAX_TRAP_NOTES:
+        yield f"the table `traps` has {len(found) - _MAX_TRAP_NOTES} more groups of URLs that were not asked for"
 
 
 def _said(status: str) -> str:

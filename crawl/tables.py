@@ -44,7 +44,7 @@ class FileEntry:
     sha256: str                    # hex, of the file
     rows: int = 0                  # 0 for a file that is no table
     digest: str = ""               # logical digest of the rows: order and row groups do not matter
-    outcomes: tuple[tuple[str, int], ...] = ()   # rows by their `outcome` field, sorted by name
+    outcomes: tuple[tuple[str, int], ...] = ()   # rows by their `outcome`, or `status` of crawldb
 
 
 @functools.cache
@@ -130,7 +130,7 @@ def encode_plain(schema: pa.Schema, rows: list[dict[str, Any]]) -> tuple[bytes, 
     """As `encode_table`, of plain rows and the schema they are written with."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), buffer, **WRITER_OPTIONS)
-    counts = collections.Counter(str(row.get("outcome", "")) for row in rows)
+    counts = collections.Counter(str(row.get("outcome") or row.get("status", "")) for row in rows)
     counts.pop("", None)
     return buffer.getvalue(), {"rows": len(rows), "digest": add_digests(map(_digest, rows)),
                                "outcomes": tuple(sorted(counts.items()))}

@@ -39,6 +39,17 @@ class Web:
     def call(self, url: str, answer: Callable[[Any], None]) -> None:
         self.answers[urls.host(url), urls.target(url)] = answer
 
+    def every(self, host: str, page: Callable[[str], bytes]) -> None:
+        """Every path of a host is a page, `page(path)`, but for what a site says of itself."""
+        def answer(handler: Any) -> None:
+            body = page(handler.path)
+            handler.send_response(200)
+            handler.send_header("Content-Type", "text/html; charset=utf-8")
+            handler.send_header("Content-Length", str(len(body)))
+            handler.end_headers()
+            handler.wfile.write(body)
+        self.answers[host, ""] = answer
+
     def asked(self, host: str = "") -> list[str]:
         """Paths in the order they were asked for, without what a site says of itself."""
         return [path for _, name, path in sorted(self.log) if host in ("", name) and path not in SITE_FILES]
@@ -54,17 +65,18 @@ def serving() -> Iterator[Web]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True                 # or a body waits 40 ms for the acknowledgement of its headers
 
         def do_GET(self) -> None:
             host = self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
             web.log.append((time.monotonic(), host, self.path))
             web.headers.append(dict(self.headers.items()))
-            found = web.answers.get((host, self.path))
+            missing = self.path in SITE_FILES
+            found = web.answers.get((host, self.path)) or (None if missing else web.answers.get((host, "")))
             try:
                 if found:
                     found(self)
                 else:
-                    missing = self.path in SITE_FILES
                     self.send_response(404 if missing else 200)
                     self.send_header("Content-Type", "text/html; charset=utf-8")
                     self.send_header("Content-Length", str(len(PAGE)))

@@ -11,7 +11,6 @@ from crawl import urls
 from crawl.frontier import (
     FrontierRules,
     Quota,
-    calendar_template,
     fetch_row,
     first_arrival,
     refuse,
@@ -135,21 +134,6 @@ def test_telling_links_and_first_arrival_are_associative() -> None:
     assert first_arrival([tuple(logs)]) == first_arrival([first_arrival([tuple(logs[:3])]), tuple(logs[3:])])
 
 
-@pytest.mark.parametrize(("url", "template"), [
-    ("http://a.test/calendar/2031/05", "a.test/calendar/{n}/{n}"),
-    ("http://a.test/calendar/2031/05/17/", "a.test/calendar/{n}/{n}/{n}/"),
-    ("http://a.test/day/2031-05-17.html", "a.test/day/{n}"),
-    ("http://a.test/cal?month=5&year=2031", "a.test/cal?month&year"),
-    ("http://a.test/cal?date=2031-05-17", "a.test/cal?date"),
-    ("http://a.test/2019/05/a-walk", None),
-    ("http://a.test/photos/1024", None),
-    ("http://a.test/?page=7", None),
-    ("http://a.test/", None),
-])
-def test_calendars_are_known_by_their_dates(url: str, template: str | None) -> None:
-    assert calendar_template(url) == template
-
-
 def due(count: int, **changes: Any) -> list[CrawlEntry]:
     return [entry(f"http://a.test/{n}", **changes) for n in range(count)]
 
@@ -159,42 +143,17 @@ def test_a_quota_takes_shallow_pages_first_and_does_not_depend_on_the_order() ->
     results = []
     for seed in range(5):
         shuffled = random.Random(seed).sample(entries, len(entries))
-        left, right = Quota(8, 100), Quota(8, 100)
-        for one in shuffled[:20]:
-            left.add([one], RULES)
-        right.add(shuffled[20:], RULES)
+        left, right = Quota(8), Quota(8)
+        for number, one in enumerate(shuffled):
+            (left if number < 20 else right).add(one, RULES)
         left.merge(right)
         results.append(left.selected())
-        assert len(left.due) <= 16
+        assert len(left.due) <= 8
     assert all(result == results[0] for result in results)
     assert [one.depth for one in results[0]] == [1, 1, 1] + [2] * 5
-
-
-def test_a_quota_counts_what_was_fetched_before_and_lets_retries_through() -> None:
-    quota = Quota(100, 10)
-    quota.add([entry(f"http://a.test/f{n}", status="ok", last_round=0) for n in range(7)], RULES)
-    quota.add([entry("http://a.test/again", last_round=0, retries=1)], RULES)
-    quota.add(due(20), RULES)
-    chosen = quota.selected()
-    assert len(chosen) == 3 and sum(one.last_round >= 0 for one in chosen) == 1
 
 
 def test_one_politeness_key_one_shard() -> None:
     rows = [fetch_row(seed_entry(f"http://{host}.a.test/{n}"), 16, RULES) for host in ("www", "img") for n in range(20)]
     assert len({row.shard for row in rows}) == 1 and len({row.order_key for row in rows}) == 40
     assert len({fetch_row(seed_entry(f"http://h{n}.test/"), 16, RULES).shard for n in range(40)}) > 8
-
-
-def test_a_quota_does_not_depend_on_when_it_was_cut() -> None:
-    """Retries wait beside first tries: a cut through both would keep other pages in other bundles."""
-    first, again = due(3, depth=1), [entry("http://a.test/again", depth=2, last_round=0, retries=1)]
-    fetched = [entry(f"http://a.test/f{n}", status="ok", last_round=0) for n in range(8)]
-    in_one = Quota(2, 10)
-    in_one.add([*fetched, *first, *again], RULES)
-    merged = Quota(2, 10)
-    for one in (*fetched, *first, *again):
-        single = Quota(2, 10)
-        single.add([one], RULES)
-        merged.merge(single)
-    assert merged.selected() == in_one.selected()
-    assert sorted(one.depth for one in merged.selected()) == [1, 2]

@@ -18,11 +18,12 @@ from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
 from crawl.suppress import Suppressed, add_lines, parse_rule
+from crawl.traps import TrapRules
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
 
-CONFIG = CrawlConfig(fetch=quick(retries=0), frontier=FrontierRules(retries=1, max_calendar_pages=2), max_rounds=6,
-                     shards=2, buckets=1)
+CONFIG = CrawlConfig(fetch=quick(retries=0), frontier=FrontierRules(retries=1, traps=TrapRules(max_calendar_pages=2)),
+                     max_rounds=6, shards=2, buckets=1)
 ONE = (b"<p>A dog.<img src=dog.jpg alt='A dog in a field.'><img src='data:,' data-src=cat.jpg>"
        b"<a href=/deep>d</a>")
 KILLED = """
@@ -77,7 +78,7 @@ def test_rounds_end_and_everything_asked_is_answered(web: Web, tmp_path: pathlib
     assert {url.removeprefix("http://a.test"): entry.status for url, entry in known.items()} == {
         "/": "ok", "/one": "ok", "/two": "optout_meta", "/gone": "http_404", "/moved": "ok",
         "/target": "reached_by_redirect",
-        "/deep": "ok", "/no": "nofollow", "/cal/2031/01": "ok", "/cal/2031/02": "ok", "/cal/2031/03": "due",
+        "/deep": "ok", "/no": "nofollow", "/cal/2031/01": "ok", "/cal/2031/02": "ok", "/cal/2031/03": "trap_calendar",
          "http://b.test/": "http_503", "http://b.test/x": "ok", "http://c.test/": "out_of_scope"}
     assert "/cal/2031/03" not in web.asked("a.test") and web.asked("c.test") == []
 
@@ -86,8 +87,11 @@ def test_rounds_end_and_everything_asked_is_answered(web: Web, tmp_path: pathlib
     assert asked == answered
     assert web.asked("b.test").count("/") == 2
 
-    pages, images = manifest.funnel
-    assert pages.adds_up() and images.adds_up()
+    pages, images, known_urls = manifest.funnel
+    assert pages.adds_up() and images.adds_up() and known_urls.adds_up()
+    assert known_urls.rows_in == len(known) and dict(known_urls.outcomes)["trap_calendar"] == 1
+    assert ("trap_calendar: 1 URLs of a.test/cal/{n}/{n} were not asked for, such as http://a.test/cal/2031/03"
+            in manifest.notes)
     assert dict(pages.outcomes) == {"parsed": 6, "optout_meta": 1, "parse_failed": 1, "http_404": 1, "http_503": 2}
     candidates = rows(manifest, "candidates", Candidate)
     assert sorted(row.image_url for row in candidates) == [

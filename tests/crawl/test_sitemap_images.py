@@ -16,6 +16,7 @@ from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.sitemap_images import candidates_of, first_named
 from crawl.sitemaps import SitemapRules, named_in
 from crawl.stages import Manifest
+from crawl.traps import TrapRules
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
 from tests.crawl.test_sitemaps import LOG
@@ -175,8 +176,9 @@ def web() -> Iterator[Web]:
 def crawled(web: Web, folder: pathlib.Path, shards: int = 1, buckets: int = 1, **rules: int) -> Manifest:
     folder.mkdir()
     (folder / "seeds.txt").write_text("http://a.test/\n")
-    config = CrawlConfig(fetch=quick(retries=0), frontier=FrontierRules(retries=0, max_calendar_pages=1), shards=shards,
-                         buckets=buckets, sitemaps=SitemapRules(**rules))
+    config = CrawlConfig(fetch=quick(retries=0), shards=shards, buckets=buckets,
+                         frontier=FrontierRules(retries=0, traps=TrapRules(max_calendar_pages=1)),
+                         sitemaps=SitemapRules(**rules))
     return crawl_pages(str(folder / "out"), str(folder / "seeds.txt"), config, web.network(), run)
 
 
@@ -208,7 +210,7 @@ def test_a_crawl_gives_the_images_of_its_sitemaps(web: Web, tmp_path: pathlib.Pa
     other = crawled(web, tmp_path / "two", shards=3, buckets=2)
     assert other.table_digest("candidates") == manifest.table_digest("candidates")
     without = crawled(web, tmp_path / "three", max_images=0)
-    assert without.rows("candidates") == 2 and len(without.funnel) == 2
+    assert without.rows("candidates") == 2 and len(without.funnel) == 3
 
 
 def _calendar(found: dict[str, Candidate]) -> list[str]:
