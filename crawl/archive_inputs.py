@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
+from crawl.gzip_members import Readable
 from crawl.trusted_http import Gone, opened
-from crawl.warc_reader import Readable
 
 COMMON_CRAWL = "https://data.commoncrawl.org/"
 _MAX_LISTING = 256 << 20           # bytes, unfolded

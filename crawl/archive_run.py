@@ -23,6 +23,7 @@ from crawl import storage
 from crawl.archive_inputs import Archive, Chosen, open_archive
 from crawl.config import digest
 from crawl.errors import UsageError
+from crawl.gzip_members import Readable
 from crawl.html import ParseLimits
 from crawl.page_images import PageImages, encode_images
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
@@ -33,7 +34,7 @@ from crawl.stages import Funnel, Manifest, Stage, current, read_manifest
 from crawl.tables import FileEntry, commit_table, encode_table, from_row
 from crawl.trusted_http import Gone
 from crawl.warc_pages import Other, PageRules, page_in
-from crawl.warc_reader import Readable, Record, read_records
+from crawl.warc_reader import Record, read_records
 from crawl.wat import found_in_wat
 
 FORMAT = 7                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
@@ -155,7 +156,7 @@ def rows_of_warc(archive: Archive, file: Readable, config: ArchiveConfig) -> Ite
         for some in _batches(read_records(file)):
             pages: list[tuple[str, FetchLog, bytes]] = []
             for number, record in some:
-                read = page_in(record, config.pages)
+                read = page_in(record, config.pages, archive.name)
                 if isinstance(read, Other):
                     yield _other(archive, record, read)
                     continue

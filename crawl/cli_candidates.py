@@ -33,7 +33,7 @@ def register(subparsers: Any) -> None:
     source.add_argument("--table", action="append", metavar="FILE",
                         help="a table, .gz too where it is text; repeatable, all of one format")
     source.add_argument("--warc", nargs="+", metavar="FILE",
-                        help="WARC files, .gz or not; s3:// and gs:// too: their HTML pages are parsed as a crawl's")
+                        help="WARC or ARC files, .gz or not, s3:// and gs:// too: their pages are parsed as a crawl's")
     source.add_argument("--wat", nargs="+", metavar="FILE",
                         help="WAT files of Common Crawl: much cheaper than WARC files, but img src, alt and title only")
     source.add_argument("--paths", metavar="LISTING",
@@ -94,10 +94,10 @@ def _chosen(args: argparse.Namespace, kind: str) -> Chosen:
 
 
 def _kind_of(listing: str) -> str:
-    found = re.match(r"(?:.*[-_.])?(warc|wat)\.paths\b", listing.rpartition("/")[2])
+    found = re.match(r"(?:.*[-_.])?(warc|arc|wat)\.paths\b", listing.rpartition("/")[2])
     if not found:
         raise UsageError(f"--paths {listing}: its name does not say what it lists; give --kind warc or --kind wat")
-    return found[1]
+    return "wat" if found[1] == "wat" else "warc"
 
 
 def _table_config(args: argparse.Namespace) -> TableConfig:

@@ -70,9 +70,10 @@ class Address(NamedTuple):
 NOWHERE = Address("", 0, 0)
 
 
-def page_in(record: Record, rules: PageRules) -> tuple[FetchLog, bytes] | Other:
+def page_in(record: Record, rules: PageRules, part: str = "") -> tuple[FetchLog, bytes] | Other:
     """Returns the log row and decoded body of a response record; its outcome is `ok` only for a page to be parsed.
 
+    `part` names the archive: with the record's place it is the address of its bytes.
     Outcomes are those of a fetch (crawl/fetch_shard.py): ok, http_404, not_html, empty_body, bomb, bad_encoding,
     optout_header.
     """
@@ -92,7 +93,8 @@ def page_in(record: Record, rules: PageRules) -> tuple[FetchLog, bytes] | Other:
     headers = http_headers(record.block[:end.start()] if end else record.block)
     outcome, body, cut = _body(int(status[1]), headers, record.block[end.end():] if end else b"", rules)
     cut = cut or "warc-truncated" in record.fields
-    return log_row(record.fields, url, int(status[1]), headers, outcome, body, cut, rules)
+    address = Address(part, record.offset, record.length)
+    return log_row(record.fields, url, int(status[1]), headers, outcome, body, cut, rules, address)
 
 
 def answered_url(target: str) -> str | Other:

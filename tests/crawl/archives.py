@@ -31,6 +31,19 @@ def page(name: str, *headers: str, **fields: str) -> bytes:
                   answer(PAGE.format(title=name), "Content-Type: text/html; charset=utf-8", *headers), **given)
 
 
+def arc(url: str, block: bytes, length: int | str | None = None, version: int = 1) -> bytes:
+    """Returns a record of an ARC file."""
+    size = len(block) if length is None else length
+    rest = f"text/html {size}" if version == 1 else f"text/html 200 abcdef - 1234 x.arc.gz {size}"
+    return f"{url} 192.0.2.1 20010203040506 {rest}\n".encode() + block + b"\n"
+
+
+def arc_head(version: int = 1) -> bytes:
+    """Returns the record that an ARC file begins with."""
+    block = f"{version} 0 Test\nURL IP-address Archive-date Content-type Archive-length\n\n".encode()
+    return arc("filedesc://x.arc.gz", block)
+
+
 def gzipped(*records: bytes) -> bytes:
     """Returns records as one gzip member each."""
     return b"".join(gzip.compress(one, mtime=0) for one in records)

@@ -1,6 +1,7 @@
 """Archives instead of a crawl: pages and candidates that judge takes, every record accounted for."""
 from __future__ import annotations
 
+import io
 import json
 import pathlib
 from typing import Any
@@ -8,14 +9,16 @@ from typing import Any
 import pytest
 
 import imagebert
-from crawl import tables
+from crawl import storage, tables
 from crawl.archive_inputs import these_files
 from crawl.archive_run import ArchiveConfig, read_archives
 from crawl.errors import UsageError
 from crawl.page_work import parsed_pages
 from crawl.records import BrokenRow, Candidate, FetchLog, Page
 from crawl.stages import Manifest, current_manifest
-from tests.crawl.archives import answer, gzipped, page, record, wat
+from crawl.warc_pages import Other, page_in
+from crawl.warc_reader import read_records
+from tests.crawl.archives import PAGE, answer, arc, arc_head, gzipped, page, record, wat
 from tests.crawl.running import run
 
 CONFIG = ArchiveConfig(rows_per_file=3)
@@ -53,6 +56,29 @@ def test_every_record_has_an_outcome(warcs: list[str], tmp_path: pathlib.Path) -
     assert {row.outcome for row in rows(manifest, "pages", Page)} == {"parsed", "optout_meta"}
     assert len(rows(manifest, "fetch_log", FetchLog)) == 11
     assert read_archives(str(tmp_path / "out"), these_files(warcs, "--warc"), CONFIG, run) == manifest
+
+
+def test_rows_lead_back_to_the_bytes(warcs: list[str], tmp_path: pathlib.Path) -> None:
+    manifest = read_archives(str(tmp_path / "out"), these_files(warcs, "--warc"), CONFIG, run)
+    logs = rows(manifest, "fetch_log", FetchLog)
+    for log in logs:
+        record, = read_records(io.BytesIO(storage.read_range(str(tmp_path / log.part), log.offset, log.length)))
+        again = page_in(record, CONFIG.pages, log.part)
+        assert not isinstance(again, Other) and again[0].url == log.url and again[0].sha256 == log.sha256
+    assert {log.part for log in logs} == {"one.warc.gz", "two.warc.gz"}
+
+
+def test_arc_files_are_read_alike(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = answer(PAGE.format(title="x"), "Content-Type: text/html")
+    (tmp_path / "old.arc.gz").write_bytes(gzipped(
+        arc_head(), arc("http://a.test/x", content), arc("http://a.test/y", content, "many"),
+        arc("dns:a.test", b"192.0.2.1"), arc("http://a.test/z", content)))
+    words = ["candidates", "--warc", str(tmp_path / "old.arc.gz"), "--out", str(tmp_path / "out"), "--json"]
+    assert imagebert.main(words) == 0
+    funnel = json.loads(capsys.readouterr().out)["funnel"]
+    assert funnel[0]["outcomes"] == {"bad_header": 1, "other_record": 2, "parsed": 2}
+    logs = rows(current_manifest(str(tmp_path / "out"), "crawl"), "fetch_log", FetchLog)
+    assert {log.fetched_at for log in logs} == {"2001-02-03T04:05:06Z"} and all(log.length for log in logs)
 
 
 def test_a_killed_read_goes_on_and_is_the_same(warcs: list[str], tmp_path: pathlib.Path,

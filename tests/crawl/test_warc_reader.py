@@ -12,8 +12,9 @@ import tracemalloc
 
 import pytest
 
-from crawl.warc_reader import MAX_BLOCK, read_records
-from tests.crawl.archives import gzipped, page, record
+from crawl.gzip_members import MAX_BLOCK
+from crawl.warc_reader import read_records
+from tests.crawl.archives import arc, arc_head, gzipped, page, record
 
 WARCS = pathlib.Path(__file__).resolve().parents[3] / "shared" / "data" / "fixtures" / "warc"
 PAGES = [record("response", f"http://a.test/{n}", random.Random(n).randbytes(3000)) for n in range(6)]
@@ -31,11 +32,55 @@ def test_sound_files_in_every_form(data: bytes) -> None:
     assert told(data) == ALL
 
 
-def test_offsets_address_records() -> None:
-    for data in (gzipped(*PAGES), b"".join(PAGES)):
-        for number, one in enumerate(read_records(io.BytesIO(data))):
-            again = next(iter(read_records(io.BytesIO(data[one.offset:]))))
-            assert again.block == one.block == random.Random(number).randbytes(3000)
+def test_addresses_are_of_records() -> None:
+    large = record("response", "http://a.test/large", random.Random(9).randbytes(3 << 20))
+    for data in (gzipped(*PAGES, large), b"".join((*PAGES, large))):
+        found = list(read_records(io.BytesIO(data)))
+        assert len(found) == 7 and [one.block for one in found[:6]] == [
+            random.Random(number).randbytes(3000) for number in range(6)]
+        for one in found:
+            again, = read_records(io.BytesIO(data[one.offset:one.offset + one.length]))
+            assert (again.block, again.fault) == (one.block, "")
+    for data in (gzip.compress(b"".join(PAGES)), gzip.compress(b"".join((large, large)))):
+        assert {(one.offset, one.length) for one in read_records(io.BytesIO(data))} == {(0, 0)}
+
+
+ARCS = [arc_head(), *(arc(f"http://a.test/{n} x", random.Random(n).randbytes(3000)) for n in range(6))]
+IN_ARC = [("filedesc://x.arc.gz", ""), *((f"http://a.test/{n} x", "") for n in range(6))]
+
+
+@pytest.mark.parametrize("data", [
+    gzipped(*ARCS), b"".join(ARCS), gzip.compress(b"".join(ARCS)),
+    gzipped(arc_head(2), *(arc(url, random.Random(n).randbytes(3000), version=2)
+                           for n, (url, _) in enumerate(IN_ARC[1:])))])
+def test_arc_files_in_every_form(data: bytes) -> None:
+    assert told(data) == IN_ARC
+    one = list(read_records(io.BytesIO(data)))[1]
+    assert one.block == random.Random(0).randbytes(3000) and one.fields["warc-date"] == "2001-02-03T04:05:06Z"
+
+
+@pytest.mark.parametrize(("second", "faults"), [
+    (arc("http://a.test/1 x", b"y" * 3000, length=2000), ["bad_length"]),
+    (arc("http://a.test/1 x", b"y" * 3000, length=-1), ["bad_header"]),
+    (arc("http://a.test/1 x", b"y" * 3000, length="abc"), ["bad_header"]),
+    (arc("http://a.test/1 x", b"y" * 3000, length=99_999_999_999), ["too_long"]),
+    (b"no line of an arc\n" * 9, ["bad_header"])])
+def test_one_bad_record_of_an_arc_file_costs_one_record(second: bytes, faults: list[str]) -> None:
+    for whole in (gzipped, lambda *records: b"".join(records)):
+        data = whole(*ARCS[:2], second, *ARCS[3:])
+        found = told(data)
+        assert [fault for _, fault in found if fault][:1] == faults and found[:2] == IN_ARC[:2]
+        assert faults == ["too_long"] or (found[-4:] == IN_ARC[3:] and len(found) == 7)
+
+
+def test_damage_of_arc_files_never_stops_them() -> None:
+    draw = random.Random(8)
+    for data in (gzipped(*ARCS), b"".join(ARCS)):
+        for _ in range(40):
+            bad = bytearray(data)
+            at = draw.randrange(400, len(bad) - 200)
+            bad[at:at + draw.randrange(20)] = draw.randbytes(draw.randrange(20))
+            assert len([one for one in read_records(io.BytesIO(bytes(bad))) if not one.fault]) >= 5
 
 
 @pytest.mark.parametrize(("second", "fault", "target"), [
@@ -71,7 +116,7 @@ def test_a_file_that_ends_early_says_so() -> None:
 
 
 def test_no_warc_is_said_once() -> None:
-    assert told(b"%PDF-1.7 and so on" * 99) == told(gzipped(b"filedesc://x.arc", b"http://a.test 1.1.1.1")) == [
+    assert told(b"%PDF-1.7 and so on" * 99) == told(gzipped(b"some text", b"http://a.test 1.1.1.1")) == [
         ("", "no_warc")]
     assert told(b"") == []
 
@@ -115,6 +160,8 @@ def test_files_met_in_the_wild() -> None:
              for name in sorted(os.listdir(WARCS)) if name != "SOURCE.txt"}
     assert found["example.warc.gz"] == {"warcinfo": 2, "response": 1, "request": 2, "revisit": 1}
     assert found["example.warc"] == found["example.warc.gz"]
-    assert found["example.arc"] == found["example.arc.gz"] == {"no_warc": 1}
+    assert found["example.arc"] == found["example.arc.gz"] == {"warcinfo": 1, "response": 1}
+    assert found["bad.arc"] == {"bad_header": 3, "response": 1}
+    assert found["example-space-in-url.arc"] == {"warcinfo": 1, "truncated_record": 1}      # its length is another's
     assert found["example-trunc.warc"]["bad_length"] == 1
     assert found["single-page-test.warc"]["response"] == 52
