@@ -66,6 +66,9 @@ bench-image-facts: install ## images a core-second: one decode, facts, hashes, t
 bench-near-duplicates: install ## near-duplicate images by kind of copy, against imagededup (needs a package index)
 	$(BIN)/python -m benchmarks.near_duplicates --shared $(SHARED)
 
+bench-aggregation: install ## the stage filter on a million rows with hot keys: time, shuffled bytes, memory (about 20 minutes)
+	$(BIN)/python -m benchmarks.aggregation
+
 bench-captions: install ## texts a core-second: caption cleaning, rules, language
 	$(BIN)/python -m benchmarks.captions --shared $(SHARED)
 

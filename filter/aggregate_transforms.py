@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
@@ -34,21 +34,28 @@ class Aggregate(beam.PTransform):
                   | "Images a caption" >> beam.CombinePerKey(_Distinct(rules.max_images_per_caption))
                   | "Too many" >> beam.Filter(lambda pair: pair[1]))
         fair = (placed | "Ban" >> beam.Map(_ban, beam.pvalue.AsDict(banned))
-                | "Gave way?" >> beam.ParDo(_part).with_outputs("copies", main="standing"))
+                | "Gave way?" >> beam.ParDo(_part).with_outputs("copies", "alone", main="standing"))
         copies = (fair.copies | "As copy" >> beam.MapTuple(lambda survivor, case: (survivor, copies_of(case)))
                   | "Best copies" >> beam.CombinePerKey(_BestCopies(rules)))
         return (((fair.standing, copies) | "With copies" >> beam.CoGroupByKey()
                  | "Best text" >> beam.FlatMap(_settle, rules),
+                 fair.alone | "Best text of one" >> beam.Map(lambda case: settle(case, Copies(), rules)),
                  fair.copies | "Out" >> beam.MapTuple(lambda _, case: gave_way(case)))
                 | "All settled" >> beam.Flatten())
 
 
-def _ban(placed: tuple[str, ImageCase], banned: dict[str, bool]) -> tuple[str, ImageCase]:
-    return placed[0], ban(placed[1], banned)
+def _ban(placed: Placed, banned: dict[str, bool]) -> Placed:
+    return Placed(placed.survivor, ban(placed.case, banned), placed.has_copies)
 
 
-def _part(placed: tuple[str, ImageCase]) -> Iterator[Any]:
-    yield placed if placed[0] == placed[1].facts.sha256 else beam.pvalue.TaggedOutput("copies", placed)
+def _part(placed: Placed) -> Iterator[Any]:
+    keyed = placed.survivor, placed.case
+    if placed.survivor != placed.case.facts.sha256:
+        yield beam.pvalue.TaggedOutput("copies", keyed)
+    elif placed.has_copies:
+        yield keyed
+    else:                          # nearly all: no shuffle waits for them
+        yield beam.pvalue.TaggedOutput("alone", placed.case)
 
 
 def _settle(met: tuple[str, tuple[list[ImageCase], list[Copies]]], rules: AggregateRules) -> list[Settled]:
@@ -57,9 +64,17 @@ def _settle(met: tuple[str, tuple[list[ImageCase], list[Copies]]], rules: Aggreg
     return [settle(case, copies[0] if copies else Copies(), rules) for case in cases]
 
 
+class Placed(NamedTuple):
+    """An image after the near-duplicate rule."""
+
+    survivor: str                  # sha256 of the image it gives way to, or its own
+    case: ImageCase
+    has_copies: bool               # whether others give way to it
+
+
 @dataclasses.dataclass
 class NearDuplicates(beam.PTransform):
-    """ImageCase -> (sha256 of the image it gives way to, or its own, ImageCase).
+    """ImageCase -> Placed.
 
     A band value that too many images share is dealt out in groups, each with the best of it, so no group is unbounded.
     """
@@ -78,7 +93,9 @@ class NearDuplicates(beam.PTransform):
                    | "Meet" >> beam.GroupByKey()
                    | "Compare" >> beam.FlatMap(lambda met, rules: near_duplicates.give_way(met[1], rules), rules)
                    | "Best of bands" >> beam.CombinePerKey(min))
-        return ((cases | "By image" >> beam.Map(lambda case: (case.facts.sha256, case)), winners)
+        copied = (winners | "Who won" >> beam.Map(lambda pair: (near_duplicates.sha256_of(pair[1]), True))
+                  | "Once" >> beam.CombinePerKey(any))
+        return ((cases | "By image" >> beam.Map(lambda case: (case.facts.sha256, case)), winners, copied)
                 | "With winner" >> beam.CoGroupByKey()
                 | "Place" >> beam.FlatMapTuple(_place))
 
@@ -104,15 +121,14 @@ def _dealt(card: bytes, rules: NearRules, crowded: dict[int, int]) -> list[tuple
             for band in near_duplicates.bands(card, rules)]
 
 
-def _place(sha256: str, sides: tuple[list[ImageCase], list[bytes]]) -> Iterator[tuple[str, ImageCase]]:
-    cases, winners = sides
-    yield (near_duplicates.sha256_of(winners[0]) if winners else sha256), cases[0]
+def _place(sha256: str, sides: tuple[list[ImageCase], list[bytes], list[bool]]) -> Iterator[Placed]:
+    cases, winners, copied = sides
+    yield Placed(near_duplicates.sha256_of(winners[0]) if winners else sha256, cases[0], bool(copied))
 
 
-def _said(placed: tuple[str, ImageCase]) -> list[tuple[str, str]]:
+def _said(placed: Placed) -> list[tuple[str, str]]:
     """(normalised caption, the picture it is said of): copies of one picture count once."""
-    survivor, case = placed
-    return [(text.identity, survivor) for text in case.alive()]
+    return [(text.identity, placed.survivor) for text in placed.case.alive()]
 
 
 class _CountBands(beam.CombineFn):

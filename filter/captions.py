@@ -61,7 +61,7 @@ _BRACKET_NOTE = re.compile(r"\[[^\[\]]{0,40}\]")
 _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
-_SITE_SUFFIX = re.compile(r"\s+(?:[|»•]\s+[^|»•]{1,60}|[-–—:]\s+(?:[\w\-]+\.)+[a-z]{2,10})$")
+_SITE_SUFFIX = re.compile(r"\s+(?:[|»•]\s+[^|»•]{1,60}|[-–—:]\s+(?:[\w\-]+\.)+[a-z]{2,10}(?:\s\w+){0,2})$")
 _WINDOW = 300                      # characters: a longer text may be cut at both ends
 # A sentence that only its predecessor explains.
 _LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|Their|He|His|She|Her|These|Those)\b")

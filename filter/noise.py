@@ -25,7 +25,7 @@ _BY = r"(?:photo(?:graph(?:y|ed|s)?|s)?|image|picture|illustration|drawing|drawn
 _NAME = r"[A-Z][\w.'\-]*(?:\s+(?:of|the|and|&|de|van|von|[A-Z][\w.'\-]*)){0,5}"
 # A sentence that only says whose the picture is: "From the painting by J. Doe.", "H. J. Shepstone."
 CREDIT = re.compile(
-    r"^(?:(?i:(?:re)?produced\b|reproduction\b|(?:used |reprinted )?(?:by|with) (?:kind )?permission|courtesy\b|"
+    r"^(?:(?i:(?:re)?produced\b|reproduction\b|(?:[a-z]+ed )?(?:by|with) (?:kind )?permission|courtesy\b|"
     r"from (?:an? |the )?(?:[a-z]+ )?(?:photo(?:graph)?s?|reconstruction|painting|drawing|engraving|book|original|"
     r"collection|print|sketch)\b.{0,60}$)|"
     r"(?:[A-Z]\.\s?)+[A-Z][\w\-]+(?:, [A-Z.]+)?\.?$)")
@@ -44,13 +44,16 @@ _CUT_SPANS = tuple((needed, re.compile(pattern, flags)) for needed, pattern, fla
      rf"(?:\s*/\s*{_NAME})*[)\]]?\.?", 0),
     (("©", "(c)", "copy"),
      r"[(\[]?(?:©|\(c\)|&copy;|\bcopyright\b)\s*(?:©|\(c\))?\s*(?:\d{4}(?:\s*[\-–]\s*\d{4})?)?"
-     r"[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
+     # A stop inside a word is that of an address: "© a.example 2021".
+     r"(?:[^.()\[\]|]|\.(?=\w)){0,60}[)\]]?\.?", _FLAGS),
     (("reserved",),
      r"\ball rights reserved\b\.?", _FLAGS),
     # What to do with it.
     (("click", "tap"),
      r"[(\[]?\b(?:please\s+)?(?:click|tap)(?:\s+(?:on\s+)?(?:the\s+|this\s+)?(?:here|image|photo|picture|thumbnail|"
      r"to|for|through))+[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
+    (("scroll",),
+     r"[(\[]?\b(?:please\s+)?scroll\s+(?:up|down|right|left)\b[^.()\[\]|]{0,60}[)\]]?\.?", _FLAGS),
     (("enlarge", "view", "see", "open", "show"),
      r"[(\[]?\b(?:enlarge|view|see|open|show)\s+(?:this\s+|the\s+)?(?:larger?|full(?:[ \-]size)?|bigger|original|"
      r"high[ \-]res(?:olution)?|image|photo|picture)(?:\s+(?:image|photo|picture|version|size|resolution|in\s+\w+|"

@@ -23,7 +23,7 @@ def test_a_crowd_that_shares_every_band_ends_as_one_picture():
     rng = random.Random(1)
     crowd = [case(n, 5 ^ 1 << rng.randrange(64), [("a heron", (40 - n) / 64)]) for n in range(40)]
     with beam.Pipeline(FnApiRunner()) as root:
-        placed = root | beam.Create(crowd) | NearDuplicates(rules) | beam.Map(lambda one: one[0])
+        placed = root | beam.Create(crowd) | NearDuplicates(rules) | beam.Map(lambda one: one.survivor)
         assert_that(placed, equal_to([crowd[0].facts.sha256] * 40))
 
 
