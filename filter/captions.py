@@ -10,6 +10,7 @@ import html
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 
 from filter.noise import (
     BOILERPLATE,
@@ -25,7 +26,13 @@ from filter.noise import (
     cut_spans,
     speaks_spam,
 )
+from filter.reasons import check_reasons
 from filter.vocabulary import unknown_share
+
+# The rules that can be switched off; of a text of which nothing is left (empty, boilerplate) there is nothing to keep.
+CAPTION_REASONS = ("file_name", "personal_data", "cut_off", "spam_words", "boilerplate", "mostly_symbols",
+                   "too_few_words", "credit", "menu_text", "too_many_digits", "repeated_words", "too_many_words",
+                   "out_of_vocabulary", "other_language")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -41,6 +48,10 @@ class CaptionRules:
     max_unknown_share: float = 0.4       # words that are not spelt like English (filter/vocabulary.py)
     max_menu_share: float = 0.5          # words of navigation: home, contact, login
     max_spam_words: int = 0              # words of filter/noise.py:SPAM that are let pass
+    let_pass: tuple[str, ...] = ()       # reasons of CAPTION_REASONS that reject nothing
+
+    def __post_init__(self) -> None:
+        check_reasons(self.let_pass, CAPTION_REASONS)
 
 
 # The sources in which a text of several sentences is usual: one sentence is taken from them whatever their length.
@@ -150,13 +161,15 @@ def sentences(text: str) -> list[str]:
 
 def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
     """Returns (caption, "") or (what was left, reason): cleaning, the choice of a sentence, the rules."""
-    if WHOLE_FILE_NAME.match(raw.strip()):
+    allowed = rules.let_pass
+    if "file_name" not in allowed and WHOLE_FILE_NAME.match(raw.strip()):
         return "", "file_name"
-    if "@" in raw and EMAIL.search(raw):
+    if "personal_data" not in allowed and "@" in raw and EMAIL.search(raw):
         return "", "personal_data"
-    if source not in RUNNING_TEXT and ("..." in raw or "…" in raw) and _CUT_OFF.search(raw):
+    if "cut_off" not in allowed and source not in RUNNING_TEXT and ("..." in raw or "…" in raw) \
+            and _CUT_OFF.search(raw):
         return clean_caption(raw), "cut_off"
-    if speaks_spam(raw):
+    if "spam_words" not in allowed and speaks_spam(raw):
         return "", "spam_words"
     text = clean_caption(raw)
     if not text:
@@ -203,36 +216,39 @@ def reject_caption(caption: str, rules: CaptionRules) -> str | None:
     """Returns why a cleaned caption is dropped, or None if it is kept."""
     if not caption:
         return "empty"
+    return next((reason for reason in _failing(caption, rules) if reason not in rules.let_pass), None)
+
+
+def _failing(caption: str, rules: CaptionRules) -> Iterator[str]:
     if WHOLE_FILE_NAME.match(caption):
-        return "file_name"
+        yield "file_name"
     if "@" in caption and EMAIL.search(caption):
-        return "personal_data"
+        yield "personal_data"
     if _DIGIT.search(caption) and PHONE.search(caption) and _speaks_of_contact(caption):
-        return "personal_data"
+        yield "personal_data"
     words = list(map(str.lower, words_of(caption)))
     if normalise_caption(caption) in BOILERPLATE:
-        return "boilerplate"
+        yield "boilerplate"
     solid = "".join(caption.split())
     alnum = list(filter(str.isalnum, solid))
     if len(solid) - len(alnum) > rules.max_symbol_share * len(solid):
-        return "mostly_symbols"
+        yield "mostly_symbols"
     if len(words) < rules.min_words:
-        return "too_few_words"
+        yield "too_few_words"
     if CREDIT.match(caption):
-        return "credit"
+        yield "credit"
     if sum(map(MENU_WORDS.__contains__, words)) > rules.max_menu_share * len(words) or _is_list(caption):
-        return "menu_text"
+        yield "menu_text"
     if sum(map(SPAM.__contains__, words)) > rules.max_spam_words:
-        return "spam_words"
+        yield "spam_words"
     if sum(map(str.isdigit, alnum)) > rules.max_digit_share * len(alnum):
-        return "too_many_digits"
+        yield "too_many_digits"
     if len(words) >= 4 and max(Counter(words).values()) >= max(3, rules.max_repeat_share * len(words)):
-        return "repeated_words"
+        yield "repeated_words"
     if len(words) > rules.max_words or len(caption) > rules.max_characters:
-        return "too_many_words"
+        yield "too_many_words"
     if unknown_share(words) > rules.max_unknown_share:
-        return "out_of_vocabulary"
-    return None
+        yield "out_of_vocabulary"
 
 
 def _speaks_of_contact(caption: str) -> bool:

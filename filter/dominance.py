@@ -4,9 +4,15 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import re
+from collections.abc import Iterator
 from urllib.parse import unquote, urlsplit
 
 from crawl.records import Candidate
+from filter.reasons import check_reasons
+
+# The rules about a page and an image's place on it that can be switched off.
+REASONS = ("vector_or_icon_url", "boilerplate_url", "repeated_on_page", "declared_too_small", "declared_too_narrow",
+           "page_language", "decorative", "not_in_main")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,6 +22,10 @@ class DominanceRules:
     max_repeats_on_page: int = 3         # the same URL more often on one page is a bullet or an icon
     min_declared_side: int = 100         # px; a thumbnail may link a larger file, an icon does not
     max_declared_aspect: float = 4.0     # longer to shorter declared side: banners and rules
+    let_pass: tuple[str, ...] = ()       # reasons of REASONS that reject nothing
+
+    def __post_init__(self) -> None:
+        check_reasons(self.let_pass, REASONS)
 
 
 _FURNITURE = re.compile(
@@ -29,17 +39,20 @@ _VECTOR_OR_ICON = (".svg", ".svgz", ".ico", ".cur")
 
 def reject_occurrence(candidate: Candidate, rules: DominanceRules) -> str | None:
     """Returns why an occurrence is not worth a download, or None; `is_aside` needs its page and is asked later."""
+    return next((reason for reason in _failing(candidate, rules) if reason not in rules.let_pass), None)
+
+
+def _failing(candidate: Candidate, rules: DominanceRules) -> Iterator[str]:
     reason = reject_url(candidate.image_url)
     if reason:
-        return reason
+        yield reason
     if candidate.repeats_on_page > rules.max_repeats_on_page:
-        return "repeated_on_page"
+        yield "repeated_on_page"
     sides = [side for side in (candidate.declared_width, candidate.declared_height) if side > 0]
     if sides and min(sides) < rules.min_declared_side:
-        return "declared_too_small"
+        yield "declared_too_small"
     if len(sides) == 2 and max(sides) > rules.max_declared_aspect * min(sides):
-        return "declared_too_narrow"
-    return None
+        yield "declared_too_narrow"
 
 
 def reject_url(url: str) -> str | None:

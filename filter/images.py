@@ -2,10 +2,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 
+from filter.reasons import check_reasons
 from filter.records import ImageFacts
 
 DECODED = "decoded"
+_REASONS = ("too_small", "too_narrow", "flat", "too_few_colours", "not_natural")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,27 +21,32 @@ class ImageRules:
     min_deviation: float = 5.0       # of luma, 0..127: plain tiles and near-plain ones
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
     min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
+    let_pass: tuple[str, ...] = ()   # reasons that reject nothing; a format that no sample may hold stays out
 
     def __post_init__(self) -> None:
         unknown = set(self.formats) - {"jpg", "png", "webp"}
         if unknown or not self.formats:
             raise ValueError(f"formats is {list(self.formats)}; a sample may hold jpg, png and webp")
+        check_reasons(self.let_pass, _REASONS)
 
 
 def reject_image(facts: ImageFacts, rules: ImageRules) -> str | None:
     """Returns why an image is dropped, or None; what could not be decoded keeps its own reason."""
     if facts.outcome != DECODED:
         return facts.outcome
+    return next((reason for reason in _failing(facts, rules) if reason not in rules.let_pass), None)
+
+
+def _failing(facts: ImageFacts, rules: ImageRules) -> Iterator[str]:
     if facts.format not in rules.formats:
-        return "format_not_kept"
+        yield "format_not_kept"
     if facts.width <= rules.min_side or facts.height <= rules.min_side:
-        return "too_small"
+        yield "too_small"
     if max(facts.width, facts.height) > rules.max_aspect * min(facts.width, facts.height):
-        return "too_narrow"
+        yield "too_narrow"
     if facts.deviation < rules.min_deviation:
-        return "flat"
+        yield "flat"
     if facts.entropy < rules.min_entropy:
-        return "too_few_colours"
+        yield "too_few_colours"
     if facts.natural < rules.min_natural:
-        return "not_natural"
-    return None
+        yield "not_natural"

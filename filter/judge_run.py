@@ -14,7 +14,7 @@ from crawl.suppress import suppression
 from filter.judging import JudgeConfig
 from filter.records import Judged, JudgedImage
 
-FORMAT = 5                         # 2: extras and expected hashes; 4: permission by stored signals; 5: judged_images
+FORMAT = 6                         # 4: permission by stored signals; 5: judged_images; 6: addresses in site suffixes
 Run = Callable[[str, Callable[[Any], None]], None]
 _TABLES = ("judged", "judged_images", "fetch")
 _DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",

@@ -60,7 +60,7 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig, suppressed: Suppr
         candidate.signals, candidate.permission, config.permission) or reject_occurrence(candidate, config.dominance)
     if reason is None:
         reason = _reject_page(language, captions, config) if candidate.page_url else None
-        reason = reason or _reject_texts(candidate, captions)
+        reason = reason or _reject_texts(candidate, captions, config.dominance)
     return Judged(
         occurrence=candidate.occurrence, image_key=candidate.image_key, image_url=candidate.image_url,
         page_key=candidate.page_key, page_url=candidate.page_url,
@@ -75,7 +75,7 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig, suppressed: Suppr
 def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
     """Returns one text of a page in language `page`, cleaned, with the first reason against it or ""."""
     text, reason = read_caption(source, raw, config.captions)
-    if not reason:
+    if not reason and "other_language" not in config.captions.let_pass:
         language = caption_language(text, config.lid_path)
         if language != config.language and not (language == UNDETERMINED and page == config.language):
             reason = "other_language"
@@ -84,14 +84,14 @@ def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
 
 def _reject_page(language: str, captions: Iterable[Caption], config: JudgeConfig) -> str | None:
     """A page whose language nothing tells is let pass when a caption on it is in the language that is wanted."""
-    if language == config.language:
+    if language == config.language or "page_language" in config.dominance.let_pass:
         return None
     if language == UNDETERMINED and any(not caption.reason for caption in captions):
         return None
     return "page_language"
 
 
-def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...]) -> str | None:
+def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...], rules: DominanceRules) -> str | None:
     if not captions:
         return "no_text"
     passed = [caption for caption in captions if not caption.reason]
@@ -99,7 +99,7 @@ def _reject_texts(candidate: Candidate, captions: tuple[Caption, ...]) -> str | 
         return captions[0].reason
     decorative = candidate.alt_present and not any(text.source == "alt" and text.text.strip()
                                                    for text in candidate.texts)
-    if decorative and all(caption.source in _PAGE_SOURCES for caption in passed):
+    if decorative and "decorative" not in rules.let_pass and all(caption.source in _PAGE_SOURCES for caption in passed):
         return "decorative"
     return None
 
@@ -134,6 +134,8 @@ def settle_page(rows: Iterable[Judged], config: JudgeConfig) -> list[Judged]:
     """
     listed = _refuse_shared(sorted(rows, key=lambda row: (row.ordinal, row.occurrence)),
                             config.max_images_of_a_text)
+    if "not_in_main" in config.dominance.let_pass:
+        return listed
     has_main = any(row.outcome == FETCH and row.in_main for row in listed)
     return [dataclasses.replace(row, outcome="not_fetched_not_in_main")
             if row.outcome == FETCH and is_aside(row.in_main, row.found_in, has_main) else row for row in listed]

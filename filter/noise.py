@@ -44,8 +44,8 @@ _CUT_SPANS = tuple((needed, re.compile(pattern, flags)) for needed, pattern, fla
      rf"(?:\s*/\s*{_NAME})*[)\]]?\.?", 0),
     (("©", "(c)", "copy"),
      r"[(\[]?(?:©|\(c\)|&copy;|\bcopyright\b)\s*(?:©|\(c\))?\s*(?:\d{4}(?:\s*[\-–]\s*\d{4})?)?"
-     # A stop inside a word is that of an address: "© a.example 2021".
-     r"(?:[^.()\[\]|]|\.(?=\w)){0,60}[)\]]?\.?", _FLAGS),
+     # A stop inside a word is that of an address, one after a letter that of an initial: "© a.example", "© J. Doe".
+     r"(?:[^.()\[\]|]|\.(?=\w)|(?<=\b\w)\.){0,60}[)\]]?\.?", _FLAGS),
     (("reserved",),
      r"\ball rights reserved\b\.?", _FLAGS),
     # What to do with it.

@@ -88,3 +88,22 @@ def test_sentences_do_not_end_after_initials():
 
 def test_normalise_caption_is_the_identity_of_a_caption():
     assert normalise_caption("The  CAFÉ—at night.") == normalise_caption("the cafe at night") == "the cafe at night"
+
+
+@pytest.mark.parametrize(("raw", "caption"), [
+    ("A boat on the lake – pictures.a.example archive", "A boat on the lake"),
+    ("A boat on the lake © pictures.a.example 2021", "A boat on the lake"),
+    ("A boat on the lake. © J. Doe 2021. It sails.", "A boat on the lake. It sails."),
+    ("A boat on the lake. Scroll down for the story of it", "A boat on the lake."),
+    ("A boat - the last one", "A boat - the last one")])
+def test_addresses_in_suffixes_and_copyright_lines_go_whole(raw, caption):
+    assert clean_caption(raw) == caption
+
+
+def test_a_rule_is_switched_off_by_its_reason_and_the_next_one_still_holds():
+    assert read_caption("alt", "IMG_2034.jpg", CaptionRules())[1] == "file_name"
+    allowed = CaptionRules(let_pass=("file_name",))
+    assert read_caption("alt", "A heron - lake-2034-a on the shore of it", allowed)[1] == ""
+    assert read_caption("alt", "buy buy buy shoes", CaptionRules(let_pass=("spam_words",)))[1] == "repeated_words"
+    with pytest.raises(ValueError, match="spam_wrods"):
+        CaptionRules(let_pass=("spam_wrods",))

@@ -13,7 +13,8 @@ _CUT = (
     "A heron. Add to basket", "A heron. Pin it on Pinterest", "A heron. Share this", "A heron - stock photo #12345",
     "A heron, royalty-free image", "A heron wallpaper hd", "A heron clip art", "A heron desktop background",
     "A heron 1024x768 px", "A heron 1024 × 768", "A heron (image)", "A heron [2 of 7]", "Thumbnail: a heron",
-    "Featured image - a heron", "Profile picture: a heron", "A heron via: J. Doe", "A heron, source: Jane Roe")
+    "Featured image - a heron", "Profile picture: a heron", "A heron via: J. Doe", "A heron, source: Jane Roe",
+    "A heron. Scroll down for more")
 _KEPT = ("A heron stands in the water", "Boys openly click their tongues, more or less now", "A baby by the sea", "")
 
 
