@@ -222,6 +222,7 @@ def parser() -> argparse.ArgumentParser:
     import train.cli_evaluate
     import train.cli_lineage
     import train.cli_search
+    import train.cli_trained_on
     from shards.cli_images import add_image_options
     from shards.cli_regions import add_inline_option
 
@@ -259,7 +260,8 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli_regions, shards.cli,
-                    train.cli, train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage, demo.cli):
+                    train.cli, train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage,
+                    train.cli_trained_on, demo.cli):
         package.register(commands)
     return top
 
@@ -383,13 +385,13 @@ def _demo_command(args: argparse.Namespace) -> int:
 
 def _pretrain_demo(out: str, run_folder: str) -> dict[str, dict[str, tuple[float, float]]]:
     """Trains the demo's model; returns the first and the last of each loss by stage."""
-    from shards.manifest import load_shards
     from train.data import TrainingData
     from train.loop import train
     from train.metrics import first_and_last, read_metrics
+    from train.mixture import open_sets
     from train.runs import RUNS as TRAINING_RUNS
 
-    data = TrainingData(load_shards(out), regions=1 << 15)
+    data = TrainingData(open_sets([out]), regions=1 << 15)
     data.close()
     config = TRAINING_RUNS["demo"](data.facts)
     train(config, out, run_folder, ranks=2, threads=1, resume=True, shown=True)

@@ -30,8 +30,28 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical_json(plain).encode()).hexdigest()
 
 
+def parsed(kind: type[C], value: Any, where: str) -> C:
+    """Returns the config that `as_dict` wrote; raises UsageError where it is none of this kind."""
+    try:
+        return _built(kind, value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"{where}: not a {kind.__name__} as this version writes it "
+                         f"({type(error).__name__}: {error})") from error
+
+
+def _built(kind: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        hints = typing.get_type_hints(kind)
+        return kind(**{name: _built(hints[name], one) for name, one in value.items()})
+    if typing.get_origin(kind) is tuple and isinstance(value, list):
+        return tuple(_built(typing.get_args(kind)[0], one) for one in value)
+    return value
+
+
 def override(config: C, assignments: list[str]) -> C:
     """Returns `config` with `a.b=value` assignments applied; values are JSON, or text where JSON does not parse.
+
+    Where a config holds a tuple of named groups, one of them is addressed by its name.
 
     Raises UsageError for a name the config does not have or a value of the wrong type.
 
@@ -51,6 +71,13 @@ def override(config: C, assignments: list[str]) -> C:
 
 def _replace(config: C, names: list[str], text: str, assignment: str) -> C:
     fields = {field.name: field for field in dataclasses.fields(config)}  # type: ignore[arg-type]
+    if names[0] not in fields and len(names) > 1:
+        for field in fields:
+            items = getattr(config, field)
+            if isinstance(items, tuple) and any(getattr(item, "name", None) == names[0] for item in items):
+                changed = tuple(_replace(item, names[1:], text, assignment)
+                                if getattr(item, "name", None) == names[0] else item for item in items)
+                return _with(config, field, changed, assignment)
     if names[0] not in fields:
         raise UsageError(f"--set {assignment!r}: {type(config).__name__} has no {names[0]!r}; "
                          f"it has {', '.join(sorted(fields))}")
@@ -62,8 +89,12 @@ def _replace(config: C, names: list[str], text: str, assignment: str) -> C:
     else:
         hint = typing.get_type_hints(type(config))[names[0]]
         value = _parse(hint, text, assignment)
+    return _with(config, names[0], value, assignment)
+
+
+def _with(config: C, name: str, value: Any, assignment: str) -> C:
     try:
-        return dataclasses.replace(config, **{names[0]: value})  # type: ignore[type-var]
+        return dataclasses.replace(config, **{name: value})  # type: ignore[type-var]
     except ValueError as error:
         raise UsageError(f"--set {assignment!r}: {error}") from error
 

@@ -46,6 +46,7 @@ class Sources:
     tokenizer: str
     extractor: str
     extractor_digest: str
+    built: str = ""                # digest of the shards as they were before anything was removed from them
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class RunState:
     model: dict[str, Any]          # ModelConfig
     loss_scale: float = 1.0        # of fp16's losses; 1 in other formats
     finite_steps: int = 0          # in a row at this scale
+    skipped: tuple[tuple[int, str], ...] = ()              # damaged samples left out, by number, and why
+    stages_done: tuple[tuple[LaneState, ...], ...] = ()    # where the lanes of each finished stage ended
     format: int = FORMAT
 
 
@@ -160,14 +163,20 @@ def read_state(folder: str) -> RunState:
         raise UsageError(f"{path}: checkpoint format {value.get('format')!r}, this version reads {FORMAT}")
     try:
         lanes = tuple(LaneState(**lane) for lane in value["lanes"])
-        pending, sources = tuple(value["pending"]), Sources(**value["sources"])
-        return RunState(**(value | {"lanes": lanes, "pending": pending, "sources": sources}))
+        done = tuple(tuple(LaneState(**lane) for lane in stage) for stage in value["stages_done"])
+        plain = {"lanes": lanes, "pending": tuple(value["pending"]), "sources": Sources(**value["sources"]),
+                 "skipped": tuple((int(number), str(why)) for number, why in value["skipped"]), "stages_done": done}
+        return RunState(**(value | plain))
     except (KeyError, TypeError) as error:
         raise UsageError(f"{path}: not the state of a checkpoint ({error}); take another checkpoint") from error
 
 
-def check_sources(folder: str, state: RunState, sources: Sources, model: ModelConfig) -> None:
-    """Raises UsageError when a checkpoint was made from another model, config, dataset, vocabulary or extractor."""
+def check_sources(folder: str, state: RunState, sources: Sources, model: ModelConfig,
+                  accept_removal: bool = False) -> None:
+    """Raises UsageError when a checkpoint was made from another model, config, dataset, vocabulary or extractor.
+
+    Shards that differ by removed samples alone pass with `accept_removal`: the order of all others is the same.
+    """
     wanted = as_dict(model)
     for name in sorted(wanted.keys() | state.model.keys()):
         if wanted.get(name) != state.model.get(name):
@@ -177,6 +186,11 @@ def check_sources(folder: str, state: RunState, sources: Sources, model: ModelCo
                "extractor": "region extractor", "extractor_digest": "region extractor's weights or codebook"}
     for name, words in meaning.items():
         theirs, ours = getattr(state.sources, name), getattr(sources, name)
+        if name == "manifest" and theirs != ours and sources.built and state.sources.built == sources.built:
+            if accept_removal:
+                continue
+            raise UsageError(f"{folder} was made from these shards with other samples removed from them; go on with "
+                             f"--accept-removal, and what is removed leaves empty places in the same order")
         if theirs != ours:
             raise UsageError(f"{folder} was made with another {words}: {theirs[:12]}, this run has {ours[:12]}; use "
                              f"another --out, or the one it was made with")

@@ -17,16 +17,21 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                     "one, then `pretrain` with the paper's four tasks.  OUT gets config.json, metrics.jsonl (a line "
                     "per log_samples) and checkpoints/; checkpoint.json names the current one.  SIGTERM or Ctrl-C "
                     "saves and stops; --resume goes on exactly where it was, also after a kill.")
-    parser.add_argument("--shards", required=True, metavar="ROOT",
-                        help="a dataset's root folder, its shards/ folder or a manifest.json")
+    parser.add_argument("--shards", required=True, action="append", metavar="[NAME=]ROOT",
+                        help="a dataset's root folder, its shards/ folder or a manifest.json; several with a name each "
+                             "for a run whose stages differ in data, e.g. lait=ROOT public=ROOT2 (repeat --shards)")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the run")
-    parser.add_argument("--run", default="demo", choices=("demo", "base"),
-                        help="demo: a small model for minutes on 2 cores; base: the paper's 12 layers (default: demo)")
+    parser.add_argument("--run", default="demo", choices=("demo", "lait_base", "lait_base_fast"),
+                        help="demo: a small model for minutes on 2 cores; lait_base: the paper's (12 layers, the sets "
+                             "`lait` and `public` in two stages, 17 epochs each); lait_base_fast: the same for "
+                             "throughput (default: demo)")
     parser.add_argument("--ranks", type=int, default=1, metavar="N",
                         help="processes that share the work, on this machine (default: 1)")
     parser.add_argument("--threads", type=int, default=0, metavar="N",
                         help="threads a rank that read ahead (default: half the cores); changes no result")
     parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint if there is one")
+    parser.add_argument("--accept-removal", action="store_true",
+                        help="resume though samples were removed from the shards since: they leave empty places")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="override a setting, e.g. --set pretrain.samples=50000 --set model.hidden=128")
     parser.add_argument("--show-config", action="store_true", help="print the resolved config as JSON and stop")
@@ -39,21 +44,22 @@ def pretrain(args: argparse.Namespace) -> int:
     need_torch("pretrain")
     if args.threads < 0:
         raise UsageError(f"--threads {args.threads}: give 0 (half the cores) or more")
-    from shards.manifest import load_shards
     from train.checkpoint import read_state
     from train.data import TrainingData
     from train.loop import train
     from train.metrics import first_and_last, read_metrics
+    from train.mixture import open_sets
     from train.runs import RUNS
 
-    data = TrainingData(load_shards(args.shards), regions=_ALL_REGIONS)
+    data = TrainingData(open_sets(args.shards), regions=_ALL_REGIONS)
     data.close()
     config = RUNS[args.run](data.facts)
     config = override(config, args.assignments)
     if args.show_config:
         print(json.dumps(as_dict(config), indent=1))
         return 0
-    folder = train(config, args.shards, args.out, args.ranks, args.threads, args.resume, shown=not args.json)
+    folder = train(config, args.shards, args.out, args.ranks, args.threads, args.resume, shown=not args.json,
+                   accept_removal=args.accept_removal)
     state = read_state(folder)
     rows = read_metrics(args.out)
     losses = {name: first_and_last(rows, name) for name, _ in config.stages()}

@@ -24,11 +24,11 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                     "boxes and classes of the regions, which captions are negatives, and how full the pack is.  The "
                     "order is a pure function of config and shards, so this is what `imagebert pretrain` with the "
                     "same settings trains on at that step.")
-    parser.add_argument("--shards", required=True, metavar="ROOT",
-                        help="a dataset's root folder, its shards/ folder or a manifest.json")
-    parser.add_argument("--run", default="demo", choices=("demo", "base"), help="the run (default: %(default)s)")
-    parser.add_argument("--stage", default="pretrain", choices=("align", "pretrain"),
-                        help="its stage (default: %(default)s)")
+    parser.add_argument("--shards", required=True, action="append", metavar="[NAME=]ROOT",
+                        help="a dataset's root folder, its shards/ folder or a manifest.json; as for pretrain")
+    parser.add_argument("--run", default="demo", choices=("demo", "lait_base", "lait_base_fast"),
+                        help="the run (default: %(default)s)")
+    parser.add_argument("--stage", default="pretrain", help="its stage (default: %(default)s)")
     parser.add_argument("--step", required=True, type=int, metavar="N", help="step of the stage, from 0")
     parser.add_argument("--lane", type=int, default=0, metavar="L",
                         help="which of the step's packs (default: %(default)s)")
@@ -46,25 +46,26 @@ def batch_command(args: argparse.Namespace) -> int:
     for name, least in (("step", 0), ("lane", 0), ("sequences", 0)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} {getattr(args, name)}: give {least} or more")
-    from shards.manifest import load_shards
     from train.data import PackStream, StageStart, TrainingData
+    from train.mixture import open_sets
     from train.plan import check_facts
     from train.runs import RUNS
     from train.shown_batch import capacities, sequences_of
 
-    shards = load_shards(args.shards)
-    data = TrainingData(shards, regions=_ALL_REGIONS)
+    sets = open_sets(args.shards)
+    data = TrainingData(sets, regions=_ALL_REGIONS)
     data.close()
     config = override(RUNS[args.run](data.facts), args.assignments)
     stages = [name for name, _ in config.stages()]
     if args.stage not in stages:
         raise UsageError(f"--stage {args.stage}: run {config.name!r} has the stages {', '.join(stages)}; "
-                         f"--set {args.stage}.samples=N turns it on")
+                         f"--set NAME.samples=N turns one on")
     if args.lane >= config.lanes:
         raise UsageError(f"--lane {args.lane}: a step has the lanes 0 to {config.lanes - 1}")
-    data = TrainingData(shards, config.regions)
+    data = TrainingData(sets, config.regions)
     try:
         check_facts(config, data.facts)
+        config = data.resolved(config)
         # As the rank that runs this lane alone, so that no other pack is read.
         stream = PackStream(data, config, stages.index(args.stage), StageStart(), args.lane, config.lanes)
         step, (samples,) = stream.step(args.step)

@@ -10,7 +10,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -20,45 +20,51 @@ from crawl.errors import UsageError
 from model.inputs import Pack
 from model.losses import LOSSES, covered_by
 from shards.manifest import ShardSet
-from shards.reader import ShardReader, open_shard
+from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
 from train.masking import plan_masks
+from train.mixture import Part, parse_part
 from train.negatives import pairs_for_itm
-from train.order import Lane, LaneState, SampleSizes, deal, pieces_of
+from train.order import Lane, LaneState, Piece, SampleSizes, cut_for, deal
 from train.packing import Rows, Sample, SpecialTokens, build_pack
 from train.plan import DataFacts, StageConfig, TrainConfig, capacity_of, limits_of
+from train.predicates import parse_predicate, rows_that_hold
 from train.randomness import mix
 
 SPLIT = "train"
+REMOVED = "removed from the set"
 
 
 class TrainingData:
-    """The training split of a set of shards, opened: sizes of all samples in memory, the rest on disk.
+    """The training splits of sets of shards, opened: sizes of all samples in memory, the rest on disk.
 
-    A sample whose image has no regions is not trained on.  Raises UsageError for shards without regions, with features
+    A sample that was removed keeps its place in the order, as an empty slot: a removal moves no other sample.  A
+    sample whose image has no regions is not trained on.  Raises UsageError for shards without regions, with features
     that are not u8, or without samples to train on.
     """
 
-    def __init__(self, shards: ShardSet, regions: int, cache_mib: int = 0) -> None:
-        files = shards.of_split(SPLIT)
-        if not shards.samples(SPLIT):
-            raise UsageError(f"{shards.directory}: no training samples; build the shards from more pages")
-        without = next((shard.name for shard in files if not shard.regions), "")
-        if without:
-            raise UsageError(f"{shards.directory}/{without} has no regions; build the shards with a region extractor")
-        if not shards.quantisation.startswith("u8"):
-            raise UsageError(f"{shards.directory}: features are stored as {shards.quantisation}; the trainer takes u8, "
-                             f"extract the regions again with u8 features")
-        self.shards, self.limit = shards, regions
-        self.tokenizer: CaptionTokenizer = load_tokenizer(shards.path(shards.vocab))
-        if self.tokenizer.digest != shards.tokenizer_digest:
-            raise UsageError(f"{shards.path(shards.vocab)} is not the vocabulary the shards were built with; restore "
+    def __init__(self, sets: Mapping[str, ShardSet], regions: int, cache_mib: int = 0) -> None:
+        self.sets, self.limit = dict(sets), regions
+        first = next(iter(sets.values()))
+        self.tokenizer: CaptionTokenizer = load_tokenizer(first.path(first.vocab))
+        if self.tokenizer.digest != first.tokenizer_digest:
+            raise UsageError(f"{first.path(first.vocab)} is not the vocabulary the shards were built with; restore "
                              f"it, or build the shards again")
-        self.readers = [open_shard(shards, shard) for shard in files]
-        self.sizes = _sizes_of(self.readers, regions)
+        for shards in sets.values():
+            _check(shards)
+        files = [(name, shards, shard) for name, shards in sets.items() for shard in shards.of_split(SPLIT)]
+        self.readers = [ShardReader(shards.directory, shard) for _, shards, shard in files]
+        self._files = files
+        self.sizes = _sizes_of(self.readers, regions, self._words())
         if not self.sizes.regions.any():
-            raise UsageError(f"{shards.directory}: no training image has regions ({shards.extractor}); extract them "
+            raise UsageError(f"{first.directory}: no training image has regions ({first.extractor}); extract them "
                              f"again with `imagebert regions`")
+        self._ends = np.cumsum([len(reader) for reader in self.readers])
+        self.skipped: dict[int, str] = {}      # sample number -> why: removed, or damaged and left out
+        for place, (_, shards, shard) in enumerate(files):
+            gone = np.array(sorted(key.encode() for key in shards.removed_from(shard)), dtype="S32")
+            for row in np.flatnonzero(np.isin(self.readers[place].index["key"], gone)).tolist():
+                self.skipped[self._first(place) + row] = REMOVED
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20
         self._cache_lock = threading.Lock()
@@ -66,24 +72,56 @@ class TrainingData:
     @property
     def facts(self) -> DataFacts:
         """Returns what the data decides about a model."""
-        return DataFacts(self.tokenizer.vocab_size, self.shards.feature_dim, max(self.shards.num_classes, 1),
-                         min(self.limit, self.shards.max_regions), MAX_PIECES, self.shards.num_classes > 0)
+        some = next(iter(self.sets.values()))
+        most = max(shards.max_regions for shards in self.sets.values())
+        return DataFacts(self.tokenizer.vocab_size, some.feature_dim, max(some.num_classes, 1),
+                         min(self.limit, most), MAX_PIECES, some.num_classes > 0)
+
+    @property
+    def vocab_path(self) -> str:
+        """Returns the vocabulary file."""
+        first = next(iter(self.sets.values()))
+        return first.path(first.vocab)
 
     @property
     def special(self) -> SpecialTokens:
         """Returns the ids the layout needs."""
         return special_tokens(self.tokenizer)
 
+    def pieces(self, stage: StageConfig) -> list[Piece]:
+        """Returns what an epoch of the stage shows, shard by shard; raises UsageError for a set nobody gave."""
+        parts = [parse_part(text) for text in stage.data] or [Part(name) for name in self.sets]
+        predicates = [parse_predicate(text) for text in stage.where]
+        found = []
+        for part in parts:
+            if part.name not in self.sets:
+                raise UsageError(f"stage {stage.name!r} wants the set {part.name!r}, given are "
+                                 f"{', '.join(self.sets)}; add --shards {part.name}=ROOT, or --set "
+                                 f"'{stage.name}.data=[\"NAME\"]', or leave it out: --set {stage.name}.epochs=0")
+            for place, (name, shards, shard) in enumerate(self._files):
+                if name == part.name:
+                    held = rows_that_hold(shards, shard, self.readers[place].index["key"], predicates)
+                    numbers = self._first(place) + np.flatnonzero(held)
+                    numbers = numbers[self.sizes.regions[numbers] > 0]
+                    found += [Piece(numbers)] * part.whole + [Piece(numbers, part.rest)] * (part.rest > 0)
+        return [piece for piece in found if len(piece.numbers)]
+
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
-        """Returns the lanes of a stage."""
-        whole = pieces_of([len(reader) for reader in self.readers], config.lanes)
-        pieces = [seen for piece in whole if len(seen := piece[self.sizes.regions[piece] > 0])]
-        if len(pieces) < config.lanes:
-            raise UsageError(f"{self.shards.directory}: {sum(map(len, pieces))} training images with regions for "
-                             f"{config.lanes} lanes; build more shards or --set lanes={max(1, len(pieces))}")
-        dealt = deal([len(piece) for piece in pieces], config.lanes)
+        """Returns the lanes of a stage; raises UsageError when it has fewer samples than lanes."""
+        name, wanted = config.stages()[stage]
+        pieces = cut_for(self.pieces(wanted), config.lanes, name)
+        dealt = deal([piece.expected for piece in pieces], config.lanes)
         return [Lane(self.sizes, [pieces[number] for number in numbers], config.window, config.seed, stage, lane)
                 for lane, numbers in enumerate(dealt)]
+
+    def resolved(self, config: TrainConfig) -> TrainConfig:
+        """Returns the config with every stage's epochs turned into samples."""
+        for _, stage in config.stages():
+            if stage.epochs:
+                each = sum(piece.expected for piece in self.pieces(stage))
+                samples = max(1, round(stage.epochs * each))
+                config = config.with_stage(dataclasses.replace(stage, samples=samples, epochs=0.0))
+        return config
 
     def sample(self, number: int) -> Sample:
         """Returns a sample by its number in the plan; decoded ones stay in memory as long as there is room."""
@@ -98,10 +136,49 @@ class TrainingData:
                 self._cache[number] = sample
         return sample
 
+    def key(self, number: int) -> str:
+        """Returns a sample's key."""
+        return self.readers[int(self.sizes.shard[number])].key(int(self.sizes.row[number]))
+
+    def set_of(self, number: int) -> str:
+        """Returns the name of the set a sample is of."""
+        return self._files[int(self.sizes.shard[number])][0]
+
+    def numbers_of(self, key: str) -> list[int]:
+        """Returns a key's numbers: none, or one in each set that has it."""
+        return [self._first(place) + int(row) for place, reader in enumerate(self.readers)
+                for row in np.flatnonzero(reader.index["key"] == key.encode())]
+
     def close(self) -> None:
         """Closes the shards."""
         for reader in self.readers:
             reader.close()
+
+    def _first(self, place: int) -> int:
+        return int(self._ends[place]) - len(self.readers[place])
+
+    def _words(self) -> list[NDArray[np.uint16]]:
+        """Returns the number of word pieces of each shard's captions, counted again where the vocabulary is another."""
+        found = []
+        for (_, shards, _), reader in zip(self._files, self.readers, strict=True):
+            if shards.tokenizer_digest == self.tokenizer.digest:
+                found.append(reader.index["num_tokens"].astype(np.uint16))
+                continue
+            captions = (reader.caption(row) for row in range(len(reader)))
+            found.append(np.array([len(self.tokenizer.encode(caption)[0]) for caption in captions], np.uint16))
+        return found
+
+
+def _check(shards: ShardSet) -> None:
+    files = shards.of_split(SPLIT)
+    if not shards.samples(SPLIT):
+        raise UsageError(f"{shards.directory}: no training samples; build the shards from more pages")
+    without = next((shard.name for shard in files if not shard.regions), "")
+    if without:
+        raise UsageError(f"{shards.directory}/{without} has no regions; build the shards with a region extractor")
+    if not shards.quantisation.startswith("u8"):
+        raise UsageError(f"{shards.directory}: features are stored as {shards.quantisation}; the trainer takes u8, "
+                         f"extract the regions again with u8 features")
 
 
 def special_tokens(tokenizer: CaptionTokenizer) -> SpecialTokens:
@@ -145,6 +222,7 @@ class Step:
     samples_before: int            # of all lanes, in the stage: what the schedule counts
     samples: int                   # of all lanes, in this step
     packs: tuple[tuple[int, Pack], ...]   # lane and pack, of this rank's lanes
+    skipped: tuple[tuple[int, str], ...]   # sample numbers of this rank's lanes that left an empty slot, and why
     stayed_positive: int           # drawn as negatives, but no other caption was allowed; this rank's lanes
     covered: tuple[int, ...]       # of LOSSES: how many of this rank's packs say something about it
     keys: dict[int, tuple[str, ...]]   # samples of each of this rank's lanes
@@ -226,11 +304,13 @@ class PackStream:
     def _read(self, step: int, samples: int, count: int, numbers: list[NDArray[np.int64]],
               before: list[LaneState], after: list[LaneState]) -> Step:
         packs, stayed, keys = [], 0, {}
+        skipped: list[tuple[int, str]] = []
         covered = [0] * len(LOSSES)
         reading = packing = 0.0
         for lane in range(self._rank, len(numbers), self._world):
             begun = time.perf_counter()
-            chosen = [self._data.sample(int(number)) for number in numbers[lane]]
+            chosen, left_out = self._readable(numbers[lane].tolist())
+            skipped += left_out
             read = time.perf_counter()
             # The pack's own counter: its step and lane.  Its samples' epoch keeps draws of two epochs apart.
             counters = (self._config.seed, self._number, before[lane].epoch, step, lane)
@@ -240,7 +320,25 @@ class PackStream:
             keys[lane] = tuple(sample.key for sample in chosen)
             covered = [so_far + own for so_far, own in zip(covered, covered_by(pack), strict=True)]
             reading, packing = reading + read - begun, packing + time.perf_counter() - read
-        return Step(step, samples, count, tuple(packs), stayed, tuple(covered), keys, reading, packing, tuple(after))
+        return Step(step, samples, count, tuple(packs), tuple(skipped), stayed,
+                    tuple(covered), keys, reading, packing, tuple(after))
+
+    def _readable(self, numbers: list[int]) -> tuple[list[Sample], list[tuple[int, str]]]:
+        """Returns the samples of a pack, and those it has empty slots for; raises UsageError for a damaged one."""
+        chosen, skipped = [], []
+        for number in numbers:
+            reason = self._data.skipped.get(number, "")
+            if not reason:
+                try:
+                    chosen.append(self._data.sample(number))
+                    continue
+                except UsageError as error:
+                    if self._config.damaged == "stop":
+                        raise UsageError(f"{error}; or leave such samples out: --set damaged=skip") from error
+                    reason = str(error)
+                    self._data.skipped[number] = reason      # for as long as the run, whatever the disk says later
+            skipped.append((number, reason))
+        return chosen, skipped
 
     def _pack(self, chosen: list[Sample], counters: tuple[int, ...]) -> tuple[Pack, int]:
         stage = self._stage
@@ -253,12 +351,13 @@ class PackStream:
         return build_pack(chosen, rows, self._special, self._capacity, masks), stayed
 
 
-def _sizes_of(readers: list[ShardReader], limit: int) -> SampleSizes:
+def _sizes_of(readers: list[ShardReader], limit: int, words: list[NDArray[np.uint16]]) -> SampleSizes:
     counts = [len(reader) for reader in readers]
+    regions = np.concatenate([reader.index["num_regions"] for reader in readers])
     return SampleSizes(
-        shard=np.repeat(np.arange(len(readers)), counts), row=np.concatenate([np.arange(count) for count in counts]),
-        regions=np.minimum(np.concatenate([reader.index["num_regions"] for reader in readers]), limit).astype(np.int64),
-        words=np.concatenate([reader.index["num_tokens"] for reader in readers]).astype(np.int64))
+        shard=np.repeat(np.arange(len(readers), dtype=np.int32), counts),
+        row=np.concatenate([np.arange(count, dtype=np.int32) for count in counts]),
+        regions=np.minimum(regions, limit).astype(np.uint16), words=np.concatenate(words))
 
 
 def default_threads() -> int:

@@ -111,8 +111,8 @@ def _stages(state: RunState, run: str, log: dict[str, Any]) -> Link:
         _read(path) if os.path.isfile(path) else {}
     if not config:
         return Link("stages", "", state.sources.config, "", (Check("config", MISSING, f"no {path}"),))
-    named = [f"{name} {config[name]['samples']:,} samples" for name in ("align", "pretrain")
-             if isinstance(config.get(name), dict) and config[name].get("samples")]
+    named = [f"{stage['name']} {stage['samples']:,} samples" for stage in config.get("plan", ())
+             if stage.get("samples")]
     checks = [_compared("config", state.sources.config, digest(config))]
     if state.stage_name == "finetune":
         named = [f"finetune on {log.get('data', '')}"]

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,6 @@ from crawl.lock import run_lock
 from model.bert_weights import UnusableWeights, load_bert
 from model.imagebert import ImageBert
 from model.losses import LOSSES
-from shards.manifest import load_shards
 from train.average import WeightAverage
 from train.checkpoint import (
     CheckpointWriter,
@@ -37,9 +36,10 @@ from train.checkpoint import (
     read_state,
     state_digest,
 )
-from train.data import PackStream, StageStart, Step, TrainingData, default_threads
+from train.data import REMOVED, PackStream, StageStart, Step, TrainingData, default_threads
 from train.extractor import keep_extractor
 from train.metrics import MetricsLog
+from train.mixture import digest_of, open_sets
 from train.plan import TrainConfig, check_facts
 from train.precision import LossScale, dtype_of, first_scale
 from train.progress import Progress
@@ -58,16 +58,18 @@ class Job:
     """What every rank is told."""
 
     config: TrainConfig
-    shards: str                    # path as load_shards takes it
+    shards: tuple[str, ...]        # ROOT or NAME=ROOT, as open_sets takes them
     out: str
     threads: int                   # reading ahead, a rank
     resume: str                    # checkpoint folder, "" to begin
     shown: bool                    # progress on stderr
 
 
-def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: int = 0, resume: bool = False,
-          shown: bool = False) -> str:
-    """Returns the checkpoint folder of a finished run, or of one that a signal stopped (its state says which).
+def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int = 1, threads: int = 0,
+          resume: bool = False, shown: bool = False, accept_removal: bool = False) -> str:
+    """Trains on one set of shards, or on several with names (ROOT, or NAME=ROOT each).
+
+    Returns the checkpoint folder of a finished run, or of one that a signal stopped (its state says which).
 
     Writes config.json, metrics.jsonl, checkpoint.json and checkpoints/ to `out`.  Raises UsageError before anything is
     written when model and data do not fit, when `out` holds a run and `resume` is off, or holds another run.
@@ -75,10 +77,13 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
     if ranks < 1 or config.lanes % ranks:
         raise UsageError(f"--ranks {ranks}: a step has {config.lanes} lanes, which {ranks} ranks cannot share evenly; "
                          f"use a divisor, or --set lanes={max(ranks, 1)}")
-    data = TrainingData(load_shards(shards), config.regions)
+    given = (shards,) if isinstance(shards, str) else tuple(shards)
+    data = TrainingData(open_sets(given), config.regions)
     try:
         check_facts(config, data.facts)
-        data.lanes(config, 0)
+        config = data.resolved(config)
+        for stage in range(len(config.stages())):
+            data.lanes(config, stage)
         sources = sources_of(config, data)
     finally:
         data.close()
@@ -89,12 +94,12 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
             raise UsageError(f"{out} already holds a run (stage {state.stage_name}, step {state.step}); add --resume "
                              f"to go on with it, or give another --out")
         if folder:
-            check_sources(folder, read_state(folder), sources, config.model)
+            check_sources(folder, read_state(folder), sources, config.model, accept_removal)
             if read_state(folder).finished:
                 return folder
         _write_config(out, config)
-        keep_extractor(data.shards, out)     # for photographs that are in no shard
-        job = Job(config, shards, out, threads or default_threads(), folder or "", shown)
+        keep_extractor(next(iter(data.sets.values())), out)     # for photographs that are in no shard
+        job = Job(config, given, out, threads or default_threads(), folder or "", shown)
         run_ranks(train_rank, job, ranks)
     written = find_checkpoint(out)
     if written is None:
@@ -104,8 +109,10 @@ def train(config: TrainConfig, shards: str, out: str, ranks: int = 1, threads: i
 
 def sources_of(config: TrainConfig, data: TrainingData) -> Sources:
     """Returns the digests a checkpoint records."""
-    return Sources(config=digest(config), manifest=data.shards.digest, tokenizer=data.tokenizer.digest,
-                   extractor=data.shards.extractor, extractor_digest=data.shards.extractor_digest)
+    first = next(iter(data.sets.values()))
+    built = {name: shards.built_digest for name, shards in data.sets.items()}
+    return Sources(config=digest(config), manifest=digest_of(data.sets), tokenizer=data.tokenizer.digest,
+                   extractor=first.extractor, extractor_digest=first.extractor_digest, built=digest(built))
 
 
 def train_rank(ranks: Ranks, job: Job) -> None:
@@ -116,7 +123,7 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    data = TrainingData(load_shards(job.shards), config.regions, config.cache_mib)
+    data = TrainingData(open_sets(job.shards), config.regions, config.cache_mib)
     torch.manual_seed(torch_seed(config.seed))           # equal weights on every rank
     model = ImageBert(config.model)
     model.recompute = config.recompute
@@ -124,13 +131,14 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     if job.resume:
         load_weights(job.resume, model)
         state = dataclasses.replace(read_state(job.resume), parent=state_digest(job.resume))
+        data.skipped.update({number: why for number, why in state.skipped if number not in data.skipped})
     elif config.bert:
         _start_from_bert(model, config.bert, ranks.first)
     model.to(ranks.device())
     average = WeightAverage(model, config.ema_samples) if config.ema_samples else None
     if average is not None and job.resume:
         load_average(job.resume, average)
-    writer = CheckpointWriter(job.out, data.shards.path(data.shards.vocab)) if ranks.first else None
+    writer = CheckpointWriter(job.out, data.vocab_path) if ranks.first else None
     log = MetricsLog(job.out, (state.stage, state.step)) if ranks.first else None
     stopping: list[int] = []
     try:
@@ -167,6 +175,7 @@ class StageRun:
         self._budget = StepBudget(ranks.device())
         self._report = StepReport(self._config, self._stage, state, ranks.world)
         self._last_saved, self._out = resume, job.out
+        self._skipped: list[tuple[int, str]] = []
         self._progress = Progress(self._name, self._stage.samples, state.samples, job.shown and ranks.first)
 
     def to_the_end(self, stopping: list[int]) -> tuple[RunState, bool]:
@@ -182,10 +191,12 @@ class StageRun:
                 pending, count = self._report.pending
                 self._state = dataclasses.replace(self._state, step=step.number + 1, samples=step.samples_after,
                                                   lanes=step.after, pending=pending, pending_steps=count)
+                self._skipped += step.skipped
                 stopped = result.stopping > 0      # some rank got a signal; all of them know after the same step
                 if ended:
                     self._state = _after_stage(self._config, self._state)
                 if ended or stopped or self._crosses(step, self._config.checkpoint_samples):
+                    self._gather_skipped()
                     self._save()
                 if stopped or ended:
                     return self._state, stopped
@@ -232,6 +243,13 @@ class StageRun:
             self._log.write({"stage": self._name, "stage_number": self._state.stage, **line})
         self._progress.losses({name: line[name] for name in LOSSES if name in line})
 
+    def _gather_skipped(self) -> None:
+        """Puts what any rank left out since the last checkpoint into the state, so that a resume leaves it out, too."""
+        new = {number: why for number, why in self._ranks.gather(self._skipped) if why != REMOVED}
+        everything = dict(self._state.skipped) | new
+        self._state = dataclasses.replace(self._state, skipped=tuple(sorted(everything.items())))
+        self._skipped = []
+
     def _save(self) -> None:
         if self._writer is not None:
             with self._budget.span("save"):
@@ -257,11 +275,12 @@ def _start_from_bert(model: ImageBert, path: str, spoken: bool) -> None:
 
 def _after_stage(config: TrainConfig, state: RunState) -> RunState:
     """Returns the beginning of the next stage, or the end of the plan."""
+    done = (*state.stages_done, state.lanes)
     if state.stage + 1 == len(config.stages()):
-        return dataclasses.replace(state, finished=True)
-    return dataclasses.replace(state, stage=state.stage + 1, stage_name=config.stages()[state.stage + 1][0], step=0,
-                               samples=0, lanes=(), pending=(), pending_steps=0, loss_scale=_first_scale(config),
-                               finite_steps=0)
+        return dataclasses.replace(state, finished=True, stages_done=done)
+    return dataclasses.replace(state, stages_done=done, stage=state.stage + 1,
+                               stage_name=config.stages()[state.stage + 1][0], step=0, samples=0, lanes=(), pending=(),
+                               pending_steps=0, loss_scale=_first_scale(config), finite_steps=0)
 
 
 def _first_scale(config: TrainConfig) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
-from train.randomness import ORDER_SAMPLES, ORDER_SHARDS, permutation
+from train.randomness import ORDER_SAMPLES, ORDER_SHARDS, ORDER_SHARE, permutation, uniform
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class LaneState:
 class SampleSizes:
     """What the plan knows of each sample before reading it; [samples] each, shards laid end to end."""
 
-    shard: NDArray[np.int64]
-    row: NDArray[np.int64]
-    regions: NDArray[np.int64]
-    words: NDArray[np.int64]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+    regions: NDArray[np.uint16]
+    words: NDArray[np.uint16]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,17 +48,31 @@ class PackLimits:
     singles: bool                  # ... and whether it has an image-only and a text-only one
 
 
-def pieces_of(counts: Sequence[int], lanes: int) -> list[NDArray[np.int64]]:
-    """Returns the sample numbers of each piece to deal: a shard, or a part of one where shards are fewer than lanes.
+@dataclasses.dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """Samples that an epoch shows together: those of a shard, or of a part of one."""
+
+    numbers: NDArray[np.int64]
+    share: float = 1.0             # of them in an epoch; below 1 others in each
+
+    @property
+    def expected(self) -> int:
+        """Returns how many samples an epoch shows of it, in the mean."""
+        return round(len(self.numbers) * self.share)
+
+
+def cut_for(pieces: Sequence[Piece], lanes: int, stage: str) -> list[Piece]:
+    """Returns the pieces to deal: the shards, or parts of them where they are fewer than lanes.
 
     Raises UsageError when there are fewer samples than lanes.
     """
-    if sum(counts) < lanes:
-        raise UsageError(f"{sum(counts)} training samples for {lanes} lanes: build more shards or --set lanes=1")
-    ends = np.cumsum(counts)
-    shards = [np.arange(end - count, end) for count, end in zip(counts, ends, strict=True)]
-    parts = 1 if len(counts) >= lanes else lanes
-    return [piece for shard in shards for piece in np.array_split(shard, parts) if len(piece)]
+    found = sum(piece.expected for piece in pieces)
+    if found < lanes:
+        raise UsageError(f"stage {stage!r}: {found} training samples for {lanes} lanes: build more shards or --set "
+                         f"lanes=1")
+    parts = 1 if len(pieces) >= lanes else lanes
+    return [Piece(numbers, piece.share) for piece in pieces for numbers in np.array_split(piece.numbers, parts)
+            if len(numbers)]
 
 
 def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
@@ -75,8 +89,8 @@ def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
 class Lane:
     """One lane's endless stream of samples."""
 
-    def __init__(self, sizes: SampleSizes, pieces: Sequence[NDArray[np.int64]], window: int, *seeds: int) -> None:
-        """`pieces` are sample numbers, a shard each; `window` of them are shuffled together."""
+    def __init__(self, sizes: SampleSizes, pieces: Sequence[Piece], window: int, *seeds: int) -> None:
+        """`window` of the pieces are shuffled together."""
         self._sizes = sizes
         self._pieces = list(pieces)
         self._window = window
@@ -108,10 +122,32 @@ class Lane:
             return LaneState(state.epoch, state.window + 1, 0)
         return LaneState(state.epoch + 1, 0, 0)
 
+    def uses(self, number: int, state: LaneState) -> int:
+        """Returns how often the lane has shown a sample before it came to `state`: arithmetic, nothing is read."""
+        own = [place for place, piece in enumerate(self._pieces) if number in piece.numbers]
+        if not own:
+            return 0
+        count = 0
+        for epoch in range(state.epoch + 1):
+            order = permutation(len(self._pieces), *self._seeds, epoch, ORDER_SHARDS)
+            for place in own:
+                window = int(np.flatnonzero(order == place)[0]) // self._window
+                if (epoch, window) < (state.epoch, state.window):
+                    count += int(number in self._shown(place, epoch))
+        shown = self._open(state.epoch, state.window)[:state.offset]
+        return count + int(np.count_nonzero(shown == number))
+
+    def _shown(self, place: int, epoch: int) -> NDArray[np.int64]:
+        """Returns the samples of a piece that an epoch shows."""
+        piece = self._pieces[place]
+        if piece.share >= 1:
+            return piece.numbers
+        return piece.numbers[uniform(*self._seeds, epoch, ORDER_SHARE, place, piece.numbers) < piece.share]
+
     def _shuffle(self, epoch: int, window: int) -> NDArray[np.int64]:
         order = permutation(len(self._pieces), *self._seeds, epoch, ORDER_SHARDS)
-        samples = np.concatenate([self._pieces[number]
-                                  for number in order[window * self._window:(window + 1) * self._window]])
+        samples = np.concatenate([self._shown(int(place), epoch)
+                                  for place in order[window * self._window:(window + 1) * self._window]])
         return samples[permutation(len(samples), *self._seeds, epoch, ORDER_SAMPLES, window)]
 
 

@@ -10,9 +10,11 @@ from crawl.errors import UsageError
 from model.config import ModelConfig
 from model.losses import LossWeights
 from train.masking import MaskingConfig
+from train.mixture import parse_part
 from train.order import PackLimits
 from train.packing import Capacity
 from train.precision import AUTO, PRECISIONS
+from train.predicates import parse_predicate
 from train.schedule import OptimizerConfig
 
 _JOINT = {"half": 1, "triple": 3}      # joint sequences a sample
@@ -20,9 +22,13 @@ _JOINT = {"half": 1, "triple": 3}      # joint sequences a sample
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StageConfig:
-    """One stage of the plan."""
+    """One stage of the plan; 0 samples and 0 epochs leave it out."""
 
-    samples: int                   # image-caption pairs over all lanes; 0 leaves the stage out
+    name: str
+    samples: int = 0               # image-caption pairs over all lanes
+    epochs: float = 0.0            # or passes over the stage's data; the run turns them into samples
+    data: tuple[str, ...] = ()     # sets by name, NAME or NAME=SHARE; empty: all that were given, each once
+    where: tuple[str, ...] = ()    # which of their samples, such as "score >= 0.5"
     pairs: int = 24                # in a pack, of one lane
     tokens: int = 0                # in a pack, over all its sequences; 0 fits `pairs` of the longest
     itm: str = "half"              # half: a pair or a negative; triple: a pair and two negatives (section 3.4)
@@ -32,13 +38,25 @@ class StageConfig:
     optimizer: OptimizerConfig = OptimizerConfig()
 
     def __post_init__(self) -> None:
-        if self.samples < 0 or self.pairs < 1 or self.tokens < 0:
-            raise ValueError(f"samples {self.samples} and tokens {self.tokens} must be 0 or more, pairs {self.pairs} "
-                             f"at least 1")
+        if self.samples < 0 or self.epochs < 0 or self.pairs < 1 or self.tokens < 0:
+            raise ValueError(f"samples {self.samples}, epochs {self.epochs} and tokens {self.tokens} must be 0 or "
+                             f"more, pairs {self.pairs} at least 1")
+        if self.samples and self.epochs:
+            raise ValueError(f"stage {self.name!r} has {self.samples} samples and {self.epochs} epochs; one of them "
+                             f"must be 0")
+        for part in self.data:
+            parse_part(part)
+        for predicate in self.where:
+            parse_predicate(predicate)
         if not 0 <= self.negatives <= 1:
             raise ValueError(f"negatives is {self.negatives}; it is a share, 0 to 1")
         if self.itm not in _JOINT:
             raise ValueError(f"itm is {self.itm!r}; it is one of {', '.join(_JOINT)}")
+
+    @property
+    def on(self) -> bool:
+        """Returns whether the stage is run."""
+        return self.samples > 0 or self.epochs > 0
 
     @property
     def joint(self) -> int:
@@ -58,8 +76,7 @@ class TrainConfig:
 
     name: str
     model: ModelConfig
-    align: StageConfig             # contrastive loss on image-only and text-only sequences
-    pretrain: StageConfig          # the paper's four tasks
+    plan: tuple[StageConfig, ...]  # stages in order; one is set by its name: --set pretrain.samples=N
     bert: str = ""                 # weights file of a BERT to start from; "" starts from random weights
     seed: int = 1
     lanes: int = 2                 # packs in a step, whatever the number of ranks
@@ -73,6 +90,7 @@ class TrainConfig:
     recompute: bool = False        # layers' activations in the backward again, instead of keeping them
     deterministic: bool = False    # the same bits on a GPU in every run, for slower kernels; a CPU has them anyway
     device_tflops: float = 0.0     # what the device reaches on large matrices, for the share used; 0: not known
+    damaged: str = "stop"          # or "skip": what to do at a sample that cannot be read; part of the state
     cache_mib: int = 256           # decoded samples kept in memory, a rank
     compute_threads: int = 0       # of torch, a rank; 0 leaves torch's own choice
 
@@ -85,15 +103,28 @@ class TrainConfig:
         for name in ("cache_mib", "compute_threads", "ema_samples", "device_tflops"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.damaged not in ("stop", "skip"):
+            raise ValueError(f"damaged is {self.damaged!r}; it is stop or skip")
+        names = [stage.name for stage in self.plan]
+        if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+            raise ValueError(f"the stages are named {names}; each needs a name of its own, letters and _ only")
         if not self.stages():
-            raise ValueError("no stage has samples; set align.samples or pretrain.samples")
+            raise ValueError(f"no stage has samples; set {' or '.join(f'{name}.samples' for name in names)}")
         if self.model.contrastive_dim == 0 and any(stage.singles for _, stage in self.stages()):
             raise ValueError("a stage has a contrastive loss, but model.contrastive_dim is 0")
 
     def stages(self) -> list[tuple[str, StageConfig]]:
-        """Returns the stages that have samples, in order, with their names."""
-        named = [("align", self.align), ("pretrain", self.pretrain)]
-        return [(name, stage) for name, stage in named if stage.samples]
+        """Returns the stages that are run, in order, with their names."""
+        return [(stage.name, stage) for stage in self.plan if stage.on]
+
+    def stage(self, name: str) -> StageConfig:
+        """Returns a stage by its name, run or not; raises KeyError for none."""
+        return {stage.name: stage for stage in self.plan}[name]
+
+    def with_stage(self, changed: StageConfig) -> TrainConfig:
+        """Returns the config with the stage of this name replaced."""
+        return dataclasses.replace(self, plan=tuple(changed if stage.name == changed.name else stage
+                                                    for stage in self.plan))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class StepGradient:
                    for name, count in zip(LOSSES, covered, strict=True)]
         shares = [1 / max(count, 1) for count in (*covered, *(covered[LOSSES.index(name)] for name in _MEASURED))]
         for lane, pack in step.packs:
+            if not pack.sequences:       # every sample of it was removed or left out
+                continue
             with budget.span("copy"):
                 ready = pack.fixed().to(self._device) if self._fixed else pack.cropped()
             with budget.span("compute"):
@@ -83,6 +85,8 @@ class StepGradient:
         """Returns the losses of each of this rank's lanes once more: for when their sum is not finite."""
         found = {}
         for lane, pack in step.packs:
+            if not pack.sequences:
+                continue
             torch.manual_seed(torch_seed(*self._seeds, step.number, lane, DROPOUT))
             with torch.no_grad():
                 losses, _ = self._losses(pack.fixed().to(self._device) if self._fixed else pack.cropped())

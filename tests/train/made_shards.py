@@ -43,12 +43,16 @@ def regions_of(classes: list[int], number: int) -> Regions:
                    scale=np.full(len(classes), 1 / 255, np.float16))
 
 
-def make_shards(directory: Path, shards: int = 4, samples: int = 24) -> Path:
-    """Writes a finished shards folder: `shards` training shards and one test shard of `samples` each."""
+def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int = 0) -> Path:
+    """Writes a finished shards folder: `shards` training shards and one test shard of `samples` each.
+
+    Its samples are numbered from `first`; there are no tables.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     vocab = "".join(f"{piece}\n" for piece in VOCAB).encode()
     (directory / "vocab.txt").write_bytes(vocab)
-    files = [_write(directory, "test" if place == shards else "train", place, samples) for place in range(shards + 1)]
+    files = [_write(directory, "test" if place == shards else "train", place, samples, first)
+             for place in range(shards + 1)]
     extra = {"shards": files, "feature_dim": FEATURES, "num_classes": CLASSES, "max_regions": REGIONS,
              "quantisation": "u8_scale", "extractor": "made", "extractor_digest": "cd" * 32, "codebook": "",
              "tokenizer_digest": hashlib.sha256(vocab).hexdigest(), "vocab": "vocab.txt"}
@@ -59,11 +63,12 @@ def make_shards(directory: Path, shards: int = 4, samples: int = 24) -> Path:
     return directory
 
 
-def _write(directory: Path, split: str, place: int, samples: int) -> dict[str, object]:
+def _write(directory: Path, split: str, place: int, samples: int, first: int) -> dict[str, object]:
     names = {kind: f"{split}/lait-jpg-{place:06d}{suffix}" for kind, suffix in
-             (("name", ".tar"), ("regions", ".regions.tar"), ("index", ".idx.npy"), ("table", ".parquet"))}
+             (("name", ".tar"), ("regions", ".regions.tar"), ("index", ".idx.npy"))}
     (directory / split).mkdir(exist_ok=True)
-    pairs = [(number, *words_and_classes(number)) for number in range(place * samples, (place + 1) * samples)]
+    pairs = [(number, *words_and_classes(number))
+             for number in range(first + place * samples, first + (place + 1) * samples)]
     with tarfile.open(directory / names["name"], "w") as tar:
         for number, caption, _ in pairs:
             _add(tar, f"{_key(number)}.jpg", f"image {number}".encode())
@@ -74,8 +79,9 @@ def _write(directory: Path, split: str, place: int, samples: int) -> dict[str, o
             _add(tar, f"{_key(number)}.regions.safetensors", pack(regions_of(classes, number)))
     index = index_tar(str(directory / names["name"]), str(directory / names["regions"]), lambda text: len(text.split()))
     (directory / names["index"]).write_bytes(encode_index(index))
-    size = (directory / names["name"]).stat().st_size
-    return {**names, "split": split, "ext": "jpg", "samples": samples, "bytes": size, "sha256": "00" * 32}
+    tar_bytes = (directory / names["name"]).read_bytes()
+    return {**names, "table": "", "split": split, "ext": "jpg", "samples": samples, "bytes": len(tar_bytes),
+            "sha256": hashlib.sha256(tar_bytes).hexdigest()}
 
 
 def _key(number: int) -> str:
@@ -96,7 +102,8 @@ def small_config(align: int = 48, pretrain: int = 96, **changes: object) -> Trai
     optimizer = OptimizerConfig(learning_rate=3e-3)
     config = TrainConfig(
         name="small", model=model, regions=REGIONS, lanes=2, window=1, log_samples=36, checkpoint_samples=12_000,
-        align=StageConfig(samples=align, pairs=6, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, 1)),
-        pretrain=StageConfig(samples=pretrain, pairs=6, optimizer=optimizer, weights=LossWeights(contrastive=1)),
+        plan=(StageConfig("align", samples=align, pairs=6, optimizer=optimizer, weights=LossWeights(0, 0, 0, 0, 1)),
+              StageConfig("pretrain", samples=pretrain, pairs=6, optimizer=optimizer,
+                          weights=LossWeights(contrastive=1))),
         compute_threads=1)
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]

@@ -41,4 +41,4 @@ def test_config_is_shown_without_a_run(shards, tmp_path, capsys):
     with pytest.raises(UsageError, match="no such folder"):
         run("--shards", str(tmp_path / "y"), "--out", str(tmp_path / "x"))
     with pytest.raises(UsageError, match="the shards have"):
-        run("--shards", shards, "--out", str(tmp_path / "x"), "--run", "base")
+        run("--shards", shards, "--out", str(tmp_path / "x"), "--run", "lait_base")

@@ -19,7 +19,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def data(shards):
-    opened = TrainingData(load_shards(shards), REGIONS)
+    opened = TrainingData({"data": load_shards(shards)}, REGIONS)
     yield opened
     opened.close()
 
@@ -48,7 +48,7 @@ def test_packs_do_not_depend_on_ranks_or_threads(data, stage):
     first, second = (steps(data, config, stage, rank, world=2, threads=rank + 1) for rank in range(2))
     merged = [(one | two, samples, after) for (one, samples, after), (two, _, _) in zip(first, second, strict=True)]
     assert merged == alone
-    cached = TrainingData(data.shards, REGIONS, cache_mib=8)
+    cached = TrainingData(data.sets, REGIONS, cache_mib=8)
     assert steps(cached, config, stage) == alone
     cached.close()
 
@@ -74,7 +74,7 @@ def test_sequences_of_a_pack(data):
     joint, = (step.packs[0][1] for step in list(PackStream(data, config, 1, StageStart()))[:1])
     assert (joint.sequences, joint.contrasts, int(joint.itm_weights.sum())) == (18, 6, 6)
     assert joint.masked_words > 0 and joint.features.dtype == torch.uint8
-    triple = dataclasses.replace(config, pretrain=dataclasses.replace(config.pretrain, itm="triple"))
+    triple = config.with_stage(dataclasses.replace(config.stage("pretrain"), itm="triple"))
     three = next(iter(PackStream(data, triple, 1, StageStart()))).packs[0][1]
     assert (three.sequences, int(three.matched.sum()), int(three.itm_weights.sum())) == (30, 6, 18)
     assert three.distinct == joint.distinct         # three sequences share one load of a sample's features
@@ -85,14 +85,14 @@ def test_sequences_of_a_pack(data):
 def test_what_cannot_be_trained_on_is_refused(shards, tmp_path):
     found = load_shards(shards)
     with pytest.raises(UsageError, match="no training samples"):
-        TrainingData(dataclasses.replace(found, shards=found.of_split("test")), REGIONS)
+        TrainingData({"data": dataclasses.replace(found, shards=found.of_split("test"))}, REGIONS)
     with pytest.raises(UsageError, match="stored as f16"):
-        TrainingData(dataclasses.replace(found, quantisation="f16"), REGIONS)
+        TrainingData({"data": dataclasses.replace(found, quantisation="f16")}, REGIONS)
     bare = tuple(dataclasses.replace(shard, regions="") for shard in found.shards)
     with pytest.raises(UsageError, match="has no regions"):
-        TrainingData(dataclasses.replace(found, shards=bare), REGIONS)
+        TrainingData({"data": dataclasses.replace(found, shards=bare)}, REGIONS)
     with pytest.raises(UsageError, match="not the vocabulary"):
-        TrainingData(dataclasses.replace(found, tokenizer_digest="00"), REGIONS)
+        TrainingData({"data": dataclasses.replace(found, tokenizer_digest="00")}, REGIONS)
 
 
 def test_facts_are_those_of_the_shards(data):
@@ -100,22 +100,24 @@ def test_facts_are_those_of_the_shards(data):
 
 
 def test_an_image_without_regions_is_not_trained_on(shards):
-    opened = TrainingData(load_shards(shards), REGIONS)
+    opened = TrainingData({"data": load_shards(shards)}, REGIONS)
     opened.sizes.regions[::3] = 0
-    planned = {int(number) for lane in opened.lanes(small_config(), 1) for piece in lane._pieces for number in piece}
+    planned = {int(number) for lane in opened.lanes(small_config(), 1) for piece in lane._pieces
+               for number in piece.numbers}
     assert planned == {number for number in range(len(opened.sizes.regions)) if number % 3}
     opened.sizes.regions[2:] = 0
-    with pytest.raises(UsageError, match="1 training images with regions for 2 lanes"):
+    with pytest.raises(UsageError, match="1 training samples for 2 lanes"):
         opened.lanes(small_config(), 1)
     opened.close()
 
 
 def test_regions_without_classes_are_trained_on_without_moc_only(shards):
-    opened = TrainingData(dataclasses.replace(load_shards(shards), num_classes=0), REGIONS)
+    opened = TrainingData({"data": dataclasses.replace(load_shards(shards), num_classes=0)}, REGIONS)
     opened.close()
     config = small_config()
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, num_classes=1))
     with pytest.raises(UsageError, match="no classes, which MOC predicts .stage pretrain.*pretrain.weights.moc=0"):
         check_facts(config, opened.facts)
-    without = dataclasses.replace(config.pretrain, weights=dataclasses.replace(config.pretrain.weights, moc=0))
-    check_facts(dataclasses.replace(config, pretrain=without), opened.facts)
+    stage = config.stage("pretrain")
+    without = dataclasses.replace(stage, weights=dataclasses.replace(stage.weights, moc=0))
+    check_facts(config.with_stage(without), opened.facts)

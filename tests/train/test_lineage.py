@@ -38,7 +38,7 @@ def made(tmp_path_factory):
     os.chdir(home)
     try:
         made_root("data", 40)
-        data = TrainingData(load_shards("data"), 1 << 15)
+        data = TrainingData({"data": load_shards("data")}, 1 << 15)
         data.close()
         config = override(RUNS["demo"](data.facts), SMALL)
         train(config, "data", "data/run", threads=1)

@@ -221,8 +221,7 @@ def test_a_run_starts_from_a_bert(shards, tmp_path, capsys):
                "bert.unknown.weight": torch.zeros(1)}
     path = str(tmp_path / "bert.safetensors")
     save_file(weights, path)
-    config = dataclasses.replace(CONFIG, bert=path, align=dataclasses.replace(CONFIG.align, samples=12),
-                                 pretrain=dataclasses.replace(CONFIG.pretrain, samples=0))
+    config = dataclasses.replace(small_config(align=12, pretrain=0), bert=path)
     folder = train(config, shards, str(tmp_path / "out"))
     learned = load_file(os.path.join(folder, "model.safetensors"))["layers.0.attention_out.weight"]
     assert (learned - 0.25).abs().max() < 0.02      # one step away

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from crawl.errors import UsageError
-from train.order import Lane, LaneState, PackLimits, SampleSizes, deal, pieces_of
+from train.order import Lane, LaneState, PackLimits, Piece, SampleSizes, cut_for, deal
 
 COUNTS = (10, 7, 12, 3, 9)
 SIZES = SampleSizes(
     shard=np.repeat(np.arange(5), COUNTS), row=np.concatenate([np.arange(count) for count in COUNTS]),
     regions=np.full(sum(COUNTS), 4), words=np.arange(sum(COUNTS)) % 7 + 3)
-PIECES = pieces_of(COUNTS, 2)
+PIECES = [Piece(np.arange(end - count, end)) for count, end in zip(COUNTS, np.cumsum(COUNTS), strict=True)]
 LIMITS = PackLimits(pairs=5, tokens=10_000, joint=1, singles=False)
 
 
@@ -28,12 +28,13 @@ def test_shards_are_dealt_once_and_evenly():
 
 
 def test_fewer_shards_than_lanes_are_cut():
-    pieces = pieces_of((10, 3), 4)
-    assert np.concatenate(pieces).tolist() == list(range(13)) and len(pieces) == 7
-    assert sorted(sum(len(pieces[number]) for number in lane) for lane in deal([len(p) for p in pieces], 4)) == [
+    pieces = cut_for([Piece(np.arange(10)), Piece(np.arange(10, 13))], 4, "pretrain")
+    assert np.concatenate([piece.numbers for piece in pieces]).tolist() == list(range(13)) and len(pieces) == 7
+    sizes = [piece.expected for piece in pieces]
+    assert sorted(sum(sizes[number] for number in lane) for lane in deal(sizes, 4)) == [
         3, 3, 3, 4]
-    with pytest.raises(UsageError, match="3 training samples for 4 lanes"):
-        pieces_of((2, 1), 4)
+    with pytest.raises(UsageError, match="stage 'pretrain': 3 training samples for 4 lanes"):
+        cut_for([Piece(np.arange(2)), Piece(np.arange(1))], 4, "pretrain")
 
 
 def test_every_epoch_holds_every_sample_once_in_another_order():
@@ -67,3 +68,20 @@ def test_packs_end_at_the_token_limit_too():
     for pack in packs:
         tokens = sum(4 + int(SIZES.words[sample]) + 3 for sample in pack)
         assert 60 - (4 + 9 + 3) < tokens <= 60
+
+
+def test_a_share_shows_other_samples_in_each_epoch_and_uses_are_counted_without_reading():
+    numbers = np.arange(400)
+    lane = Lane(SampleSizes(numbers, numbers, numbers, numbers), [Piece(numbers[:200]), Piece(numbers[200:], 0.25)],
+                1, 1, 0, 0)
+    shown, state, epochs = [], LaneState(), {}
+    while state.epoch < 6:
+        before = state
+        chosen, state = lane.take(state, PackLimits(pairs=7, tokens=10**9, joint=1, singles=False))
+        shown += chosen.tolist()
+        epochs.setdefault(before.epoch, []).extend(chosen.tolist())
+    each = [sorted(number for number in epochs[epoch] if number >= 200) for epoch in range(1, 5)]
+    assert all(25 < len(part) < 80 for part in each) and each[0] != each[1] != each[2]
+    for number in (0, 7, 199, 200, 333, 399):
+        assert lane.uses(number, state) == shown.count(number), number
+    assert lane.uses(0, LaneState()) == 0 and lane.uses(5000, state) == 0

@@ -6,7 +6,7 @@ from crawl.config import as_dict, override
 from crawl.errors import UsageError
 from tests.train.made_shards import small_config
 from train.plan import DataFacts, StageConfig, capacity_of, check_facts, limits_of
-from train.runs import RUNS, base, demo
+from train.runs import RUNS, demo, lait_base
 
 FACTS = DataFacts(vocab_size=100, feature_dim=192, num_classes=64, max_regions=16, max_words=41)
 
@@ -15,11 +15,13 @@ def test_named_runs_are_whole():
     small = demo(FACTS)
     check_facts(small, FACTS)
     assert [name for name, _ in small.stages()] == ["align", "pretrain"]
-    assert not small.align.joint and small.align.singles and small.pretrain.joint and small.pretrain.singles
-    paper = base(DataFacts(30522, 2048, 1600, 100, 41))
+    align, pretrain = small.stage("align"), small.stage("pretrain")
+    assert not align.joint and align.singles and pretrain.joint and pretrain.singles
+    paper = lait_base(DataFacts(30522, 2048, 1600, 100, 41))
     check_facts(paper, DataFacts(30522, 2048, 1600, 100, 41))
-    assert [name for name, _ in paper.stages()] == ["pretrain"] and paper.lanes * paper.pretrain.pairs == 48
-    assert set(RUNS) == {"demo", "base"} and as_dict(paper)["model"]["hidden"] == 768
+    assert [(name, stage.epochs) for name, stage in paper.stages()] == [("lait", 17), ("public", 17)]
+    assert paper.lanes * paper.stage("public").pairs == 48 and paper.stage("lait").itm == "triple"
+    assert set(RUNS) == {"demo", "lait_base", "lait_base_fast"} and as_dict(paper)["model"]["hidden"] == 768
 
 
 @pytest.mark.parametrize("change, words", [
@@ -34,7 +36,8 @@ def test_model_and_data_must_fit(change, words):
 
 def test_settings_are_overridden_by_name():
     config = override(demo(FACTS), ["pretrain.samples=50", "model.hidden=32", "pretrain.weights.mrfr=0.5"])
-    assert (config.pretrain.samples, config.model.hidden, config.pretrain.weights.mrfr) == (50, 32, 0.5)
+    stage = config.stage("pretrain")
+    assert (stage.samples, config.model.hidden, stage.weights.mrfr) == (50, 32, 0.5)
     for wrong in (["align.samples=0", "pretrain.samples=0"], ["model.contrastive_dim=0"], ["lanes=0"]):
         with pytest.raises(UsageError, match="--set"):
             override(demo(FACTS), wrong)
@@ -42,7 +45,7 @@ def test_settings_are_overridden_by_name():
 
 def test_a_pack_that_is_full_fits_its_capacity():
     config = small_config()
-    for stage in (config.align, config.pretrain, StageConfig(samples=1, pairs=6, tokens=90)):
+    for stage in (config.stage("align"), config.stage("pretrain"), StageConfig("short", samples=1, pairs=6, tokens=90)):
         limits, capacity = limits_of(stage, FACTS), capacity_of(stage, config, FACTS)
         assert limits.tokens <= capacity.tokens and capacity.words <= capacity.tokens
         # even one sample of the greatest size

@@ -46,9 +46,9 @@ def plain_run(shards, tmp_path_factory):
     """A run without one."""
     out = str(tmp_path_factory.mktemp("plain"))
     config = made_shards.small_config(align=0)
-    weights = dataclasses.replace(config.pretrain.weights, contrastive=0)
-    train(dataclasses.replace(config, model=dataclasses.replace(config.model, contrastive_dim=0),
-                              pretrain=dataclasses.replace(config.pretrain, weights=weights)), shards, out)
+    weights = dataclasses.replace(config.stage("pretrain").weights, contrastive=0)
+    config = config.with_stage(dataclasses.replace(config.stage("pretrain"), weights=weights))
+    train(dataclasses.replace(config, model=dataclasses.replace(config.model, contrastive_dim=0)), shards, out)
     return out
 
 
@@ -164,7 +164,7 @@ def test_a_folder_of_images_goes_through_the_checkpoints_extractor(tmp_path, cap
 def test_captions_of_the_web_are_escaped_on_the_page(tmp_path, capsys, monkeypatch):
     root = str(tmp_path / "root")
     made_root(root, 30)
-    data = TrainingData(load_shards(root), 1 << 15)
+    data = TrainingData({"data": load_shards(root)}, 1 << 15)
     data.close()
     small = ["align.samples=8", "pretrain.samples=8", "align.pairs=4", "pretrain.pairs=4", "model.hidden=16",
              "model.intermediate=16", "model.layers=1", "lanes=1"]

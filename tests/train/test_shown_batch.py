@@ -24,7 +24,7 @@ def shards(tmp_path_factory):
 
 @pytest.fixture
 def data(shards):
-    opened = TrainingData(load_shards(shards), CONFIG.regions)
+    opened = TrainingData({"data": load_shards(shards)}, CONFIG.regions)
     yield opened
     opened.close()
 
@@ -114,10 +114,11 @@ def test_the_command_prints_one_batch(shards, capsys):
 
 @pytest.mark.parametrize("words, message", [
     (["--step", "8"], "step 8: stage 'pretrain' has the steps 0 to 7"), (["--step", "-1"], "--step -1: give 0"),
-    (["--step", "0", "--lane", "2"], "lanes 0 to 1"), (["--step", "0", "--run", "base"], "the shards have"),
-    (["--step", "0", "--stage", "align", "--set", "align.samples=0"], "has the stages pretrain; --set align.samples=N"),
+    (["--step", "0", "--lane", "2"], "lanes 0 to 1"),
+    (["--step", "0", "--run", "lait_base"], "has the stages lait, public"),
+    (["--step", "0", "--stage", "align", "--set", "align.samples=0"], "has the stages pretrain; --set NAME.samples"),
     (["--step", "0", "--set", "model.vocab_size=9"], "the shards have")])
 def test_bad_usage_is_one_clear_line(shards, words, message):
     with pytest.raises(UsageError, match=message) as raised:
-        run("--shards", shards, *words, *([] if "base" in words else SMALL))
+        run("--shards", shards, *words, *([] if "lait_base" in words else SMALL))
     assert "\n" not in str(raised.value)

@@ -29,7 +29,7 @@ def shards(tmp_path_factory):
 
 
 def steps(shards, rank=0, world=1, config=CONFIG):
-    data = TrainingData(load_shards(shards), config.regions)
+    data = TrainingData({"data": load_shards(shards)}, config.regions)
     try:
         yield from PackStream(data, config, PRETRAIN, StageStart(), rank, world)
     finally:
@@ -44,7 +44,7 @@ def gradient_of(ranks, shards, config=CONFIG, weights=None, change=lambda step: 
     """Returns the summed gradient of one step in float64, and what it says."""
     torch.manual_seed(3)
     model = ImageBert(config.model).double().train()
-    gradient = StepGradient(model, weights or config.pretrain.weights, (1, PRETRAIN), **options)
+    gradient = StepGradient(model, weights or config.stage("pretrain").weights, (1, PRETRAIN), **options)
     step = change(one_step(shards, ranks.rank, ranks.world, config))
     gradient.run(step, ranks, 1.0, 0, StepBudget(torch.device("cpu")))
     result = gradient.finish(1e9, 1.0)
@@ -114,15 +114,15 @@ def test_recomputed_layers_give_the_same_gradient(shards):
 
 def test_one_graph_without_breaks_over_an_epoch_and_a_stage_tail(shards):
     """Packs of different contents, the short last ones too: compiled once, and the same losses."""
-    config = dataclasses.replace(CONFIG, pretrain=dataclasses.replace(CONFIG.pretrain, samples=107))
+    config = CONFIG.with_stage(dataclasses.replace(CONFIG.stage("pretrain"), samples=107))
     torch.manual_seed(3)
     model = ImageBert(dataclasses.replace(config.model, dropout=0.0)).train()
     torch._dynamo.reset()
     counters.clear()
-    compiled = StepGradient(model, config.pretrain.weights, (1, PRETRAIN))
+    compiled = StepGradient(model, config.stage("pretrain").weights, (1, PRETRAIN))
     compiled._fixed = True
     compiled._forward = torch.compile(compiled._losses, backend="eager", fullgraph=True, dynamic=False)
-    plain = StepGradient(ImageBert(model.config).train(), config.pretrain.weights, (1, PRETRAIN))
+    plain = StepGradient(ImageBert(model.config).train(), config.stage("pretrain").weights, (1, PRETRAIN))
     plain._model.load_state_dict(model.state_dict())
     sizes = set()
     for step in steps(shards, config=config):
@@ -137,8 +137,8 @@ def test_one_graph_without_breaks_over_an_epoch_and_a_stage_tail(shards):
 
 def test_fp16_skips_an_overflow_halves_its_scale_and_goes_on_exactly(shards, tmp_path):
     config = small_config(align=0, pretrain=96, precision="fp16", checkpoint_samples=24)
-    stage = dataclasses.replace(config.pretrain, weights=LossWeights(mlm=3000.0, contrastive=1))
-    config = dataclasses.replace(config, pretrain=stage)     # 3000 * 65536 overflows fp16
+    stage = dataclasses.replace(config.stage("pretrain"), weights=LossWeights(mlm=3000.0, contrastive=1))
+    config = config.with_stage(stage)     # 3000 * 65536 overflows fp16
     whole = str(tmp_path / "whole")
     train(config, shards, whole)
     state = read_state(find_checkpoint(whole))
@@ -176,8 +176,8 @@ def test_bf16_on_the_cpu_is_near_f32(shards, tmp_path):
 def test_a_loss_that_is_not_finite_stops_with_step_task_and_keys(shards, tmp_path, ranks, monkeypatch):
     """A learning rate that throws the weights far away: the line names what and where, the last checkpoint stays."""
     config = small_config(align=0, pretrain=960, checkpoint_samples=12)
-    wild = dataclasses.replace(config.pretrain.optimizer, learning_rate=1e38, warmup=0.0)
-    config = dataclasses.replace(config, pretrain=dataclasses.replace(config.pretrain, optimizer=wild))
+    wild = dataclasses.replace(config.stage("pretrain").optimizer, learning_rate=1e38, warmup=0.0)
+    config = config.with_stage(dataclasses.replace(config.stage("pretrain"), optimizer=wild))
     out = str(tmp_path / "out")
     with pytest.raises(UsageError, match=r"stage pretrain, step \d+: the loss \w+ is (nan|inf) in lane [01], whose "
                                          r"samples are [0-9a-f]{32}, .* and 2 more; the last checkpoint is .*0000000"):
