@@ -90,6 +90,9 @@ bench-charset: install  ## pages of known encoding, none declared: who reads the
 bench-strangers: install ## programs of others read our shards (needs a package index; OUT: a finished dataset)
 	$(BIN)/python -m benchmarks.strangers --shards $(OUT)
 
+bench-read: install     ## samples a core-second through the index, u8 and f16 regions, against webdataset
+	$(BIN)/python -m benchmarks.read
+
 bench-wat: install      ## a WAT file to image-text pairs, against cc2dataset (needs a package index)
 	$(BIN)/python -m benchmarks.wat
 

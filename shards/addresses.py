@@ -13,7 +13,9 @@ from crawl.errors import UsageError
 # A gap this small is cheaper to read than to skip: a tar header and padding, or a rejected small image.
 _GAP_BYTES = 64 << 10
 _SPAN_BYTES = 4 << 20
-_IN_FLIGHT = 4
+# Samples of one shard lie far apart, so that most are a read of their own: 32 in flight are 1,600 a second at 20 ms.
+_IN_FLIGHT = 32
+_BYTES_IN_FLIGHT = 64 << 20
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -64,11 +66,14 @@ def read_addresses(out: str, addresses: Sequence[Address]) -> Iterator[tuple[int
     Raises UsageError when a part is missing, too short, or its bytes are not those of the sha256.
     """
     waiting: collections.deque[tuple[Span, concurrent.futures.Future[bytes]]] = collections.deque()
+    held = 0
     with concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="addresses") as pool:
         for span in plan_reads(addresses):
-            waiting.append((span, pool.submit(_read, out, span)))
-            if len(waiting) == _IN_FLIGHT:
+            while waiting and (len(waiting) == _IN_FLIGHT or held + span.length > _BYTES_IN_FLIGHT):
+                held -= waiting[0][0].length
                 yield from _cut(out, addresses, *waiting.popleft())
+            held += span.length
+            waiting.append((span, pool.submit(_read, out, span)))
         while waiting:
             yield from _cut(out, addresses, *waiting.popleft())
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from crawl.errors import UsageError
-from shards.index import load_index, without
+from shards.index import MEMBERS, load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
@@ -31,8 +31,8 @@ class StoredSample:
 class ShardReader:
     """A shard opened for reading; rows are those of its index, without the keys that were removed.
 
-    Safe to share between threads: reads carry their own offset.  Damage raises UsageError that names the shard, the
-    key and the offset.
+    Safe to share between threads: reads carry their own offset.  A member is checked against its crc when it is read
+    for the first time.  Damage raises UsageError that names the shard, the key and the offset.
     """
 
     def __init__(self, directory: str, shard: ShardFile, removed: Collection[str] = ()) -> None:
@@ -43,6 +43,7 @@ class ShardReader:
                              f"build the shards again")
         if removed:
             self.index = without(self.index, removed)
+        self._places = {name: _Places(self.index, name) for name in MEMBERS}
         self._path = os.path.join(directory, shard.name)
         self._regions_path = os.path.join(directory, shard.regions) if shard.regions else ""
         self._tar = _open(self._path)
@@ -102,8 +103,8 @@ class ShardReader:
 
     def member(self, row: int, name: str) -> bytes:
         """Returns the bytes of a member (image, txt, json, regions), checked by the index's crc."""
-        entry = self.index[row]
-        offset, size, crc = (int(entry[f"{name}_{what}"]) for what in ("offset", "size", "crc"))
+        places = self._places[name]
+        offset, size = places.of(row)
         file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
         if not size or file < 0:
             if name == "txt":
@@ -113,10 +114,28 @@ class ShardReader:
         if len(data) != size:
             raise UsageError(f"{path}: {self.key(row)}: wanted {size} bytes of {name} at offset {offset}, the file "
                              f"ends after {len(data)}; copy the shard again")
-        if zlib.crc32(data) != crc:
-            raise UsageError(f"{path}: {self.key(row)}: the {name} of {size} bytes at offset {offset} has another "
-                             f"checksum than the index; copy the shard again")
+        if not places.checked[row]:
+            if zlib.crc32(data) != int(self.index[f"{name}_crc"][row]):
+                raise UsageError(f"{path}: {self.key(row)}: the {name} of {size} bytes at offset {offset} has another "
+                                 f"checksum than the index; copy the shard again")
+            places.checked[row] = 1
         return data
+
+
+class _Places:
+    """Where the members of one kind lie; made when the first of them is read."""
+
+    def __init__(self, index: np.ndarray, name: str) -> None:
+        self._index, self._name = index, name
+        self._places: tuple[np.ndarray, np.ndarray] | None = None
+        self.checked = bytearray(len(index))
+
+    def of(self, row: int) -> tuple[int, int]:
+        """Returns offset and size."""
+        if self._places is None:
+            self._places = (np.ascontiguousarray(self._index[f"{self._name}_offset"]),
+                            np.ascontiguousarray(self._index[f"{self._name}_size"]))
+        return int(self._places[0][row]), int(self._places[1][row])
 
 
 def open_shard(shards: ShardSet, shard: ShardFile) -> ShardReader:

@@ -5,14 +5,22 @@ On disk `KEY.regions.safetensors`.  Sorted, so the first 36 regions are a prefix
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
+import math
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 # name -> (dtype, dimensions); the optional ones may be missing
 _REQUIRED = {"box": (np.float16, 2), "cls": (np.int16, 1), "conf": (np.float16, 1)}
 _OPTIONAL = {"scale": (np.float16, 1), "zero": (np.uint8, 1), "soft_id": (np.int16, 2), "soft_p": (np.float16, 2)}
+# The types a region file may hold, as safetensors calls them; another one is no regions of ours.
+_TYPES: dict[str, Any] = {"U8": np.uint8, "F16": np.float16, "I16": np.int16}
+_MAX_HEADER = 64 << 10             # bytes
+# Bits of f16: of 0 or more these grow with the number.
+_ONE, _LARGEST = 0x3C00, 0x7BFF
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -61,11 +69,24 @@ def problem(regions: Regions) -> str | None:
         return "soft_id and soft_p come together"
     if regions.box.shape[1] != 4:
         return f"box is {regions.box.shape}, not (n, 4)"
-    if n and not ((regions.box >= 0) & (regions.box <= 1)).all():
+    return _wrong_values(regions) if n and not _plain_values(regions) else None
+
+
+def _plain_values(regions: Regions) -> bool:
+    """Returns whether boxes and confidences are right and no number is negative: most are, and bits say it quickly."""
+    if not (regions.box.flags.c_contiguous and regions.conf.flags.c_contiguous):
+        return False
+    box, conf = regions.box.view(np.uint16), regions.conf.view(np.uint16)
+    return bool(box.max() <= _ONE and (box[:, :2] <= box[:, 2:]).all()
+                and conf[0] <= _LARGEST and (conf[1:] <= conf[:-1]).all())
+
+
+def _wrong_values(regions: Regions) -> str | None:
+    if not ((regions.box >= 0) & (regions.box <= 1)).all():
         return "a box lies outside [0, 1]"
-    if n and not (regions.box[:, :2] <= regions.box[:, 2:]).all():
+    if not (regions.box[:, :2] <= regions.box[:, 2:]).all():
         return "a box has x0 > x1 or y0 > y1"
-    if n and not (np.isfinite(regions.conf).all() and (np.diff(regions.conf.astype(np.float32)) <= 0).all()):
+    if not (np.isfinite(regions.conf).all() and (np.diff(regions.conf.astype(np.float32)) <= 0).all()):
         return "regions are not sorted by confidence"
     return None
 
@@ -81,14 +102,20 @@ def pack(regions: Regions) -> bytes:
 
 
 def unpack(data: bytes, limit: int | None = None) -> Regions:
-    """Returns the regions in safetensors bytes, the `limit` most confident ones.
+    """Returns the regions in safetensors bytes, the `limit` most confident ones, as views of the bytes
+    where it is all of them.
 
     Raises ValueError when the bytes are no regions: not safetensors, missing or wrong tensors, not sorted.
     """
-    try:
-        arrays = load(data)
-    except SafetensorError as error:
-        raise ValueError(f"regions: {error}") from error
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(len(data) - 8, _MAX_HEADER):
+        raise ValueError(f"regions: {len(data)} bytes with a header of {size}: no safetensors, or cut")
+    start = 8 + size
+    layout, total = _layout(data[8:start])
+    if len(data) != start + total:
+        raise ValueError(f"regions: {len(data)} bytes, the header says {start + total}")
+    arrays = {name: np.frombuffer(data, kind, count, start + offset).reshape(shape)
+              for name, kind, count, offset, shape in layout}
     unknown = arrays.keys() - {"feat"} - _REQUIRED.keys() - _OPTIONAL.keys()
     missing = {"feat", *_REQUIRED} - arrays.keys()
     if unknown or missing:
@@ -97,7 +124,39 @@ def unpack(data: bytes, limit: int | None = None) -> Regions:
     wrong = problem(regions)
     if wrong:
         raise ValueError(f"regions: {wrong}")
-    return regions if limit is None or limit >= len(regions) else first(regions, limit)
+    if limit is None or limit >= len(regions):
+        return regions
+    # Copies: a few regions that somebody keeps do not keep the whole member.
+    return Regions(**{name: array[:limit].copy() for name, array in arrays.items()})
+
+
+@functools.lru_cache(maxsize=1024)
+def _layout(header: bytes) -> tuple[tuple[tuple[str, Any, int, int, tuple[int, ...]], ...], int]:
+    """Returns (name, type, elements, offset, shape) of each tensor of a safetensors header, and the bytes they take.
+
+    Equal numbers of regions have equal headers, so that it is read once.  Raises ValueError for one that is broken:
+    tensors lie one behind the other, without gaps, and have the bytes of their shape.
+    """
+    try:
+        tensors = [(str(name), _TYPES[one["dtype"]], [_natural(side) for side in one["shape"]],
+                    *map(_natural, one["data_offsets"])) for name, one in json.loads(header).items()
+                   if name != "__metadata__"]
+        found, end = [], 0
+        for name, kind, shape, begin, stop in sorted(tensors, key=lambda one: one[3:]):
+            count = math.prod(shape)
+            if begin != end or stop - begin != count * np.dtype(kind).itemsize:
+                raise ValueError(f"tensor {name} of shape {shape} lies at {begin} to {stop}")
+            found.append((name, kind, count, begin, tuple(shape)))
+            end = stop
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"regions: a broken header ({type(error).__name__}: {error})") from error
+    return tuple(found), end
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"{value!r} is no count")
+    return value
 
 
 def first(regions: Regions, count: int) -> Regions:

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -70,3 +71,30 @@ def test_equal_regions_give_equal_bytes_in_another_process():
              for _ in range(2)}
     import hashlib
     assert found == {hashlib.sha256(pack(with_soft(made()))).hexdigest() + "\n"}
+
+
+def test_bytes_that_are_no_region_file_are_one_error() -> None:
+    good = pack(made())
+    size = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8:8 + size])
+
+    def with_header(value: object) -> bytes:
+        text = value if isinstance(value, bytes) else json.dumps(value).encode()
+        return len(text).to_bytes(8, "little") + text + good[8 + size:]
+
+    moved = {name: dict(one) for name, one in header.items()}
+    moved["feat"]["data_offsets"] = [0, 1 << 40]
+    for data in (b"", good[:7], good[:-1], good + b"x", (1 << 60).to_bytes(8, "little") + good[8:], with_header([]),
+                 with_header(b"{"), with_header(moved),
+                 with_header(header | {"feat": header["feat"] | {"dtype": "F64"}}),
+                 with_header(header | {"feat": header["feat"] | {"shape": [-1, 7]}}),
+                 with_header(header | {"feat": header["feat"] | {"shape": [True, 7]}}),
+                 with_header({name: one for name, one in header.items() if name != "box"}),
+                 with_header(header | {"more": {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}})):
+        with pytest.raises(ValueError, match="regions: "):
+            unpack(data)
+
+
+def test_a_few_regions_do_not_keep_the_others() -> None:
+    few = unpack(pack(made()), 2)
+    assert len(few) == 2 and few.feat.base is None and not unpack(pack(made())).feat.flags.owndata
