@@ -1,4 +1,4 @@
-"""`imagebert regions`: boxes, features and classes of the kept images, by patches or from files of others."""
+"""`imagebert regions`: boxes, features and classes of the kept images, by patches, a detector or files of others."""
 from __future__ import annotations
 
 import argparse
@@ -14,9 +14,14 @@ as sibling tars (lait-jpg-000000.regions.tar), and leaves image tars as they are
 
   patches       the picture's cells as pixels; no weights (--set patches.grid=4 and others)
   precomputed   files of others: --files and --format bottom-up-tsv, lxmert-tsv or uniter-npz
+  bottom-up     Faster R-CNN R101-C4 of 1600 Visual Genome classes, as in the paper: --weights FILE
+                (faster_rcnn_from_caffe*.pkl, or pytorch_model.bin of frcnn-vg-finetuned)
+  fasterrcnn    torchvision's Faster R-CNN R50-FPN, v1 or v2, of COCO classes: --weights FILE
+  clip          parts of the picture by an open_clip model: --weights FILE --set architecture=ViT-B-32;
+                --class-names FILE makes the names nearest to a part its classes
 
-The root remembers the choice; without --extractor the command and later builds keep to it. Settings of patches are
-given to `shards build` as well."""
+Nothing is downloaded, and nothing runs on random weights. The root remembers the choice; without --extractor the
+command and later builds keep to it. Settings of patches are given to `shards build` as well."""
 
 
 def register(subparsers: Any) -> None:
@@ -26,6 +31,7 @@ def register(subparsers: Any) -> None:
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with a finished filter")
     one.add_argument("--extractor", choices=EXTRACTORS, default="",
                      help="where regions come from (default: as this root remembers, else patches)")
+    one.add_argument("--weights", metavar="FILE", help="the published checkpoint, at a place that workers can read")
     one.add_argument("--files", nargs="+", metavar="PATH", help="TSV files, or folders of npz files")
     one.add_argument("--format", help="of --files: bottom-up-tsv, lxmert-tsv, uniter-npz")
     one.add_argument("--fields", metavar="NAME,NAME,...",
@@ -67,7 +73,7 @@ def regions_command(args: argparse.Namespace) -> int:
 def config_from(args: argparse.Namespace, assignments: list[str]) -> RegionsConfig:
     """Returns what the options say; raises UsageError for options that no chosen extractor would read."""
     from crawl.config import override
-    given: dict[str, Any] = {name: value for name in ("format", "match", "class_names", "max_regions",
+    given: dict[str, Any] = {name: value for name in ("weights", "format", "match", "class_names", "max_regions",
                                                       "quantise") if (value := getattr(args, name)) is not None}
     if args.files is not None:
         given["files"] = tuple(args.files)
@@ -75,6 +81,8 @@ def config_from(args: argparse.Namespace, assignments: list[str]) -> RegionsConf
         given["fields"] = tuple(args.fields.split(","))
     if (given or assignments) and not args.extractor:
         raise UsageError("options of an extractor need --extractor: without it the root's own choice is kept as it is")
+    if "max_regions" in given:
+        given["min_regions"] = min(given["max_regions"], args.config.shards.regions.min_regions)
     try:
         config = dataclasses.replace(args.config.shards.regions, extractor=args.extractor, **given)
     except ValueError as error:

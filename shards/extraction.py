@@ -6,10 +6,11 @@ from typing import Any
 
 from crawl import stages
 from crawl.stages import Manifest
+from shards.detect_run import detected_regions
 from shards.patches import PatchesConfig
 from shards.precomputed_run import precomputed_regions
 from shards.reencode_run import REENCODED_STAGE
-from shards.region_config import PATCHES, RegionsConfig, chosen
+from shards.region_config import PATCHES, PRECOMPUTED, RegionsConfig, chosen
 from shards.regions_run import codebook, regions
 
 Run = Callable[[str, Callable[[Any], None]], None]
@@ -28,7 +29,9 @@ def extract_regions(out: str, config: RegionsConfig, patches: PatchesConfig, run
         codebook(out, patches, run, source)
         # codebook.safetensors: the classes of patches, from training images only
         return regions(out, patches, run, source)
-    return precomputed_regions(out, config, run, source)
+    if config.extractor == PRECOMPUTED:
+        return precomputed_regions(out, config, run, source)
+    return detected_regions(out, config, run, source)
 
 
 def stored_source(out: str) -> str:

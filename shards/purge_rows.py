@@ -18,7 +18,9 @@ HASHES = ("sha256", "image_sha256", "stored_sha256")
 URLS = ("url", "final_url", "image_url", "page_url", "dst_url", "authority")
 URL_KEYS = ("url_key", "image_key", "page_key", "src_key", "dst_key")
 # What is read of every row to know whether it goes, and where its bytes are.
-NARROW = ("key", *HASHES, *URLS, *URL_KEYS, "part", "offset", "length", "warc_record_id", "format", "kind")
+NARROW = ("key", *HASHES, *URLS, *URL_KEYS, "part", "offset", "length", "warc_record_id", "format", "kind", "outcome")
+# Rows of regions with such an outcome share the bytes of no region at all, which say nothing of any image.
+_SHARED = "no_regions_"
 # Texts of one image; others (surrounding, headings, the page's) are the page's and may be its neighbours'.
 OWN_SOURCES = frozenset({"alt", "title", "figcaption", "aria_label", "table"})
 _MIN_PHRASE = 12                   # characters: shorter ones stand anywhere
@@ -79,7 +81,8 @@ class RowRule:
     def loses_bytes(self, row: Row) -> bool:
         """Returns whether the bytes a row points to go: with the row, or the page that showed a removed image."""
         page = "warc_record_id" in row and row.get("url_key", "") in self.targets.shown_on
-        return bool(row.get("part")) and (page or self.goes(row))
+        shared = row.get("outcome", "").startswith(_SHARED)
+        return bool(row.get("part")) and not shared and (page or self.goes(row))
 
     def cleaned(self, row: Row) -> Row:
         """Returns a row that stays without what it says of something removed."""

@@ -13,7 +13,8 @@ from crawl.errors import UsageError
 from shards.quantise import FORMS
 
 PATCHES, PRECOMPUTED = "patches", "precomputed"
-EXTRACTORS = (PATCHES, PRECOMPUTED)
+DETECTORS = ("bottom-up", "fasterrcnn", "clip")        # their weights are given by path
+EXTRACTORS = (PATCHES, PRECOMPUTED, *DETECTORS)
 REMEMBERED = "regions.json"
 
 
@@ -34,6 +35,15 @@ class RegionsConfig:
     feature_dim: int = 2048
     num_classes: int = 1600
     background: str = "first"          # where soft labels with one column more than classes have it: first, last
+    # with weights
+    weights: str = ""                  # path or s3://, gs:// of the published checkpoint
+    architecture: str = ""             # of clip: the name open_clip knows it by
+    min_confidence: float = 0.2        # below it only as many as min_regions are kept
+    min_regions: int = 10
+    min_side: int = 0                  # px the shorter side is resized to; 0: as the detector was published
+    max_side: int = 0                  # px the longer side may have then
+    grid: int = 3                      # of clip: boxes are the picture, its 2 x 2, ... grid x grid parts
+    batch: int = 8                     # pictures of one size that go through the model together
 
     def __post_init__(self) -> None:
         if self.extractor not in ("", *EXTRACTORS):
@@ -44,10 +54,16 @@ class RegionsConfig:
             raise ValueError(f"background is {self.background!r}; choose first or last")
         if self.match not in ("key", "url", "name") and not self.match.partition("extras.")[2]:
             raise ValueError(f"match is {self.match!r}; choose key, url, name or extras.COLUMN")
-        limits = {"max_regions": (1, 1000), "feature_dim": (1, 65536), "num_classes": (1, 32767)}
+        limits = {"max_regions": (1, 1000), "feature_dim": (1, 65536), "num_classes": (1, 32767),
+                  "min_regions": (0, 1000), "min_side": (0, 4096), "max_side": (0, 8192), "grid": (1, 10),
+                  "batch": (1, 256)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; choose {low} to {high}")
+        if not 0 <= self.min_confidence <= 1:
+            raise ValueError(f"min_confidence is {self.min_confidence}; choose 0 to 1")
+        if self.min_regions > self.max_regions:
+            raise ValueError(f"min_regions is {self.min_regions}, above max_regions {self.max_regions}")
 
 
 def chosen(out: str, config: RegionsConfig) -> RegionsConfig:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 import imagebert
+from crawl import storage
 from crawl.errors import UsageError
 from crawl.stages import current_manifest
 from crawl.suppress import parse_rule
+from crawl.tables import read_table
 from shards.build import ShardsConfig, build_shards
 from shards.extraction import extract_regions
 from shards.index import index_tar
@@ -20,7 +22,9 @@ from shards.manifest import load_shards
 from shards.order import OrderConfig
 from shards.patches import PatchesConfig
 from shards.precomputed import BOTTOM_UP, LXMERT, UNITER
+from shards.purge import purge, targets_of
 from shards.reader import open_shard, read_samples
+from shards.records import RegionAddress
 from shards.region_config import REMEMBERED, RegionsConfig, remember
 from shards.removal import plan, remove
 from shards.rewrite import rewrite
@@ -268,3 +272,20 @@ def test_a_damaged_memory_is_one_clear_line(tmp_path):
     (tmp_path / "data" / REMEMBERED).write_text('{"extractor": "patches"')
     with pytest.raises(UsageError, match="not what `imagebert regions` wrote"):
         extract_regions(out, RegionsConfig(), SMALL.patches, BeamRun())
+
+
+def test_a_purge_drops_regions_and_leaves_those_who_have_none_as_they_are(tmp_path):
+    out = str(tmp_path / "data")
+    rows = kept(out, 12)
+    shards = built(out, config_of(LXMERT, write_tsv(tmp_path / "x.tsv", rows)))
+    manifest = current_manifest(out, "regions")
+    gone = [rows[0].key, rows[7].key]                       # one without regions, one with
+    (address,) = (row for path in manifest.paths("regions") for row in read_table(path, RegionAddress)
+                  if row.key == gone[1])
+    remove(shards, out, plan(shards, [parse_rule("key", key) for key in gone]))
+    assert purge(out, targets_of(out)).left == 0
+    after = load_shards(out)
+    assert not list(validate(after)) and after.samples("train") + after.samples("test") == 10
+    assert storage.read_range(storage.join(out, address.part), address.offset, address.length) == bytes(address.length)
+    build_shards(out, dataclasses.replace(SMALL, regions=RegionsConfig(), order=OrderConfig(max_samples=7)), BeamRun())
+    assert not list(validate(load_shards(out)))
