@@ -125,7 +125,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
         with (contextlib.closing(partitions), BlockList(blocked, policy.max_pixels) as block_list,
               PageRefusals(policy) as refusals,
               PartWriter(directory, out, first.shard, seen.index, kind, limits, _opening(kind, policy, round),
-                         confirm=work.confirm) as writer):
+                         confirm=work.confirm, keep=work.keep) as writer):
             for visit in visits.run(todo):
                 work.keep()
                 if visit is not None:
@@ -137,9 +137,9 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                     visits.new_hosts.clear()
                     tally.names = visits.names
                     tally.add(visit.row.politeness_key, row.outcome)
-                if writer.is_full() and writer.commit():
+                if writer.is_full() and writer.seal() or writer.settle():
                     yield from seen.new_parts()
-            if writer.commit():
+            while writer.commit():
                 yield from seen.new_parts()
         tally.end()
 

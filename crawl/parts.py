@@ -13,6 +13,7 @@ store: in memory there are the rows, the robots answers, and nothing of the bodi
 """
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import hashlib
@@ -22,16 +23,17 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from crawl import storage
 from crawl.records import FetchLog, Host, ImageLog
-from crawl.tables import FileEntry, encode_table, from_row
+from crawl.sealed_part import SealedPart
+from crawl.tables import FileEntry, from_row
 
-_SUFFIX = {"page": ".warc.gz", "image": ".tar"}
 _BLOCK = 512                       # tar
 _HELD = 32 << 20                   # bytes of robots answers in memory
+_KEEP_EVERY_S = 1.0                # while nothing else can be done
 _OPEN = "open"                     # first word of the name of a part that is being written
 
 
@@ -86,14 +88,19 @@ def _entry(value: dict[str, object]) -> FileEntry:
 
 
 class PartWriter:
-    """The open part of one shard: bodies go to a temporary file, rows wait in memory until both are committed."""
+    """The open part of one shard: bodies go to a temporary file, rows wait in memory until both are committed.
+
+    A full part is sealed, stored by a thread, and settled when that is done: rows of two parts are in memory at most,
+    and two parts are what a kill can lose.
+    """
 
     def __init__(self, directory: str, out: str, shard: int, index: int, kind: str, limits: PartLimits,
                  opening: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic,
-                 confirm: Callable[[], None] = lambda: None) -> None:
+                 confirm: Callable[[], None] = lambda: None, keep: Callable[[], None] = lambda: None) -> None:
         """Args:
             opening(name): the bytes a file of this name begins with.
             confirm: raises when a part is not ours to commit any more; called before the first and the last write.
+            keep: called now and then while nothing is done but wait for the storage.
         """
         self._directory = directory
         self._out = out
@@ -103,6 +110,7 @@ class PartWriter:
         self._opening = opening
         self._clock = clock
         self._confirm = confirm
+        self._keep = keep
         self._index = index
         self._folder = storage.join(directory, shard_name(shard))
         self._local = tempfile.gettempdir() if storage.is_remote(directory) else self._folder
@@ -114,18 +122,23 @@ class PartWriter:
         self._held = 0                                       # bytes of the hosts' files
         self._hash = hashlib.sha256()
         self._opened_at = clock()
+        self._thread = concurrent.futures.ThreadPoolExecutor(1, "store-part")
+        self._sealed: SealedPart | None = None               # on its way, at most one
+        self._storing: concurrent.futures.Future[dict[str, FileEntry]] | None = None
         _remove_leftovers(self._local, "" if self._local == self._folder else self._prefix)
 
     def __enter__(self) -> PartWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._thread.shutdown()
+        if self._sealed is not None:
+            self._sealed.discard()
         if self._file is not None:
             with contextlib.suppress(OSError):                 # what is left in its buffer is thrown away
                 self._file.close()
-            with contextlib.suppress(FileNotFoundError):       # a commit that failed half-way has removed it
-                os.unlink(self._file.name)
-            self._file = None
+            os.unlink(self._file.name)
+        self._sealed = self._storing = self._file = None
 
     @property
     def _prefix(self) -> str:
@@ -156,59 +169,49 @@ class PartWriter:
             len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes or self._held >= _HELD
             or self._clock() - self._opened_at >= self._limits.seconds)
 
-    def commit(self) -> Part | None:
-        """Commits what was added and opens the next part; returns None when nothing was.
+    def seal(self) -> Part | None:
+        """Ends the open part, which is stored in a thread from now on, and opens the next; does nothing without rows.
+
+        One part at a time is on its way: for the one before this waits, commits it and returns it.
+        """
+        before = self.settle(wait=True)
+        if not self._rows:
+            return before
+        self._confirm()
+        self._append(b"\0" * (2 * _BLOCK) if self._kind == "image" else b"")
+        assert self._file is not None
+        self._sealed = SealedPart(self._index, self._kind, self._directory, self._out, shard_name(self._shard),
+                                  self._file, self._hash.hexdigest(), self._rows, self._hosts)
+        self._storing = self._thread.submit(self._sealed.store)
+        self._file, self._rows, self._hosts, self._size, self._held = None, [], [], 0, 0
+        self._stored.clear()
+        self._index += 1
+        return before
+
+    def settle(self, *, wait: bool = False) -> Part | None:
+        """Commits the sealed part if it is stored by now; returns None when there is none, or it is not.
 
         Raises storage.CommitConflict when another run has committed a part of this number.
         """
-        if not self._rows:
+        if self._sealed is None or self._storing is None:
             return None
+        while wait and not concurrent.futures.wait([self._storing], _KEEP_EVERY_S).done:
+            self._keep()
+        if not self._storing.done():
+            return None
+        entries, index = self._storing.result(), self._sealed.index
         self._confirm()
-        stem = f"part-{self._index:05d}"
-        body = self._commit_bytes(stem)
-        part = storage.join(os.path.relpath(self._directory, self._out) if not storage.is_remote(self._directory)
-                            else self._directory.removeprefix(self._out).strip("/"), body.name)
-        rows = [dataclasses.replace(row, part=part, offset=place[0], length=place[1]) if place else row
-                for row, place in self._rows]
-        log = self._commit_table(stem, ".parquet", ImageLog if self._kind == "image" else FetchLog, rows)
-        hosts = self._commit_table(stem, ".hosts.parquet", Host, self._hosts)
-        committed_part = Part(self._shard, self._index, body, log, hosts)
-        value = {name: dataclasses.asdict(getattr(committed_part, name)) for name in ("bytes", "log", "hosts")}
-        self._confirm()
-        storage.commit_bytes(storage.join(self._folder, stem + ".json"),
-                             (json.dumps(value, sort_keys=True, indent=1) + "\n").encode())
-        self._rows, self._hosts, self._size, self._held = [], [], 0, 0
-        self._stored.clear()
-        self._index += 1
-        return committed_part
+        storage.commit_bytes(storage.join(self._folder, f"part-{index:05d}.json"), (json.dumps(
+            {name: dataclasses.asdict(entry) for name, entry in entries.items()}, sort_keys=True, indent=1)
+            + "\n").encode())
+        self._sealed = self._storing = None
+        return Part(self._shard, index, **entries)
 
-    def _commit_bytes(self, stem: str) -> FileEntry:
-        if self._kind == "image":
-            self._append(b"\0" * (2 * _BLOCK))
-        else:
-            self._append(b"")
-        assert self._file is not None
-        with storage.disk(self._file.name):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        sha256 = self._hash.hexdigest()
-        size = os.fstat(self._file.fileno()).st_size
-        name = f"{stem}-{sha256[:12]}{_SUFFIX[self._kind]}"
-        if storage.is_remote(self._directory):
-            storage.upload(self._file.name, storage.join(self._folder, name))
-            os.unlink(self._file.name)
-        else:
-            storage.link_new(self._file.name, storage.join(self._folder, name))
-        self._file.close()
-        self._file = None
-        return FileEntry(name=storage.join(shard_name(self._shard), name), bytes=size, sha256=sha256)
-
-    def _commit_table(self, stem: str, suffix: str, record_type: type, rows: Sequence[object]) -> FileEntry:
-        data, counted = encode_table(record_type, rows)
-        sha256 = hashlib.sha256(data).hexdigest()
-        name = storage.join(shard_name(self._shard), f"{stem}-{sha256[:12]}{suffix}")
-        storage.commit_bytes(storage.join(self._directory, name), data)
-        return FileEntry(name=name, bytes=len(data), sha256=sha256, **counted)
+    def commit(self) -> Part | None:
+        """Commits the sealed part, or else what was added since; returns None when there is neither."""
+        if self._sealed is None:
+            self.seal()
+        return self.settle(wait=True)
 
     def _append(self, data: bytes) -> tuple[int, int]:
         """Writes bytes to the open file; returns their offset and length."""

@@ -1,10 +1,13 @@
+import contextlib
 import hashlib
 import os
 import tarfile
+import time
 
 import pytest
 
 from crawl import storage, tables
+from crawl.lease import LeaseLost
 from crawl.parts import PartLimits, PartWriter, committed, member_header
 from crawl.records import FetchLog, ImageLog
 
@@ -126,3 +129,72 @@ def test_the_header_of_a_member_is_the_one_tarfile_writes(size):
     member = tarfile.TarInfo("ab" * 32 + ".webp")
     member.size, member.mtime, member.mode = size, 0, 0o644
     assert member_header(member.name, size) == member.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.fixture()
+def slow_store(monkeypatch):
+    """A storage that takes a second for the bytes of a part; its steps are noted."""
+    steps, link_new = [], storage.link_new
+
+    def slow(temporary, path):
+        if path.endswith(".tar"):
+            steps.append("begun")
+            time.sleep(1.0)
+            steps.append("stored")
+        return link_new(temporary, path)
+    monkeypatch.setattr(storage, "link_new", slow)
+    return steps
+
+
+def test_a_part_is_stored_beside_the_loop_and_one_at_a_time(tmp_path, slow_store):
+    confirmed = []
+    parts = PartWriter(str(tmp_path / "images" / "x"), str(tmp_path), 7, 0, "image", PartLimits(rows=1), str.encode,
+                       confirm=lambda: confirmed.append(list(slow_store)))
+    with parts:
+        began = time.monotonic()
+        parts.add(image_row("a", b"one"), [], b"one")
+        assert parts.seal() is None and parts.settle() is None
+        parts.add(image_row("b", b"two"), [], b"two")              # the loop goes on
+        assert time.monotonic() - began < 0.9 and "stored" not in slow_store
+        assert list(committed(str(tmp_path / "images" / "x"), 7)) == []
+        first = parts.seal()                                       # waits: two are never on their way
+        assert time.monotonic() - began > 0.9 and first.index == 0
+        assert parts.commit().index == 1 and parts.commit() is None
+    # The lease is asked before the bytes are stored and again when they are, before the part exists.
+    assert [len(steps) for steps in confirmed] == [0, 2, 2, 4]
+    found = list(committed(str(tmp_path / "images" / "x"), 7))
+    assert found[0] == first and [part.log.rows for part in found] == [1, 1]
+
+
+def test_a_part_on_its_way_is_not_committed_when_the_lease_is_lost_or_the_loop_ends(tmp_path, slow_store):
+    lost = []
+
+    def confirm():
+        if lost:
+            raise LeaseLost
+    for ends in ("lost", "left"):
+        with contextlib.suppress(LeaseLost, KeyboardInterrupt), PartWriter(
+                str(tmp_path / "images" / "x"), str(tmp_path), 7, 0, "image", PartLimits(rows=1), str.encode,
+                confirm=confirm) as parts:
+            parts.add(image_row("a", b"one"), [], b"one")
+            parts.seal()
+            if ends == "left":
+                raise KeyboardInterrupt
+            lost.append(True)
+            parts.commit()
+        lost.clear()
+        assert list(committed(str(tmp_path / "images" / "x"), 7)) == []
+        assert not [name for name in os.listdir(tmp_path / "images" / "x" / "shard-0007") if name.endswith(".tmp")]
+
+
+def test_what_fails_in_the_thread_is_raised_in_the_loop(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+    monkeypatch.setattr(os, "link", full)
+    with writer(tmp_path) as parts:
+        parts.add(image_row("a", b"one"), [], b"one")
+        parts.seal()
+        with pytest.raises(OSError, match="no space left"):
+            while parts.settle() is None:
+                time.sleep(0.01)
+    assert os.listdir(tmp_path / "images" / "x" / "shard-0007") == []
