@@ -78,6 +78,9 @@ bench-fetch: install    ## the stage images against img2dataset, a core each (ab
 bench-fetch-tls: install ## the fetcher alone over TLS, and pages with WARC, a CPU-second (root, nginx)
 	$(BIN)/python -m benchmarks.fetch_tls
 
+bench-commit: install     ## how long a commit of 256 MiB to a slow store stops the fetch loop
+	$(BIN)/python -m benchmarks.commit
+
 bench-fetch-memory: install ## memory of the fetch stage, 10,000 against 200,000 URLs (root, nginx)
 	$(BIN)/python -m benchmarks.fetch_memory
 

@@ -75,7 +75,7 @@ from crawl.key_set import KeySet
 from crawl.lease import Lease, LeaseLost, elapsed, holder_of
 from crawl.page_refusal import PageRefusals
 from crawl.partitions import Partitions
-from crawl.parts import Part, PartLimits, PartWriter, committed, shard_name
+from crawl.parts import Part, PartLimits, PartWriter, committed, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.request_head import request_head
@@ -146,6 +146,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
     while True:
         yield from seen.new_parts()
         if len(seen.done) >= total:
+            remove_leftovers(storage.join(directory, shard_name(first.shard)))     # of who was killed at the very end
             return
         if not work.take():
             if elapsed() > give_up_at:

@@ -125,7 +125,7 @@ class PartWriter:
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "store-part")
         self._sealed: SealedPart | None = None               # on its way, at most one
         self._storing: concurrent.futures.Future[dict[str, FileEntry]] | None = None
-        _remove_leftovers(self._local, "" if self._local == self._folder else self._prefix)
+        remove_leftovers(self._local, "" if self._local == self._folder else self._prefix)
 
     def __enter__(self) -> PartWriter:
         return self
@@ -263,8 +263,11 @@ def member_header(name: str, size: int) -> bytes:
     return bytes(header)
 
 
-def _remove_leftovers(folder: str, prefix: str) -> None:
-    """Removes what killed runs on this machine were writing; nothing is decided by its being there."""
+def remove_leftovers(folder: str, prefix: str = "") -> None:
+    """Removes what killed runs on this machine were writing in a local folder: parts, tables, leases.
+
+    Nothing is decided by its being there.
+    """
     if not os.path.isdir(folder):
         return
     for name in sorted(os.listdir(folder)):

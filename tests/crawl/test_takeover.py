@@ -115,6 +115,31 @@ def test_a_paused_holder_that_comes_back_neither_dials_nor_commits(web, tmp_path
     assert all(asked.count(url) == 1 for url in urls_of(directory, parts[:1]))
 
 
+KILLED_AT_RELEASE = """
+import os, signal
+from crawl import storage
+replace = os.replace
+def kill(source, target):
+    if target.endswith("work.lease") and b'"is_held": false' in storage.read_bytes(source):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+os.replace = kill
+""" + CHILD
+
+
+def test_what_a_run_killed_while_it_gave_back_its_lease_left_is_removed(web, tmp_path):
+    path, directory = write_list(str(tmp_path), GIVEN), f"{tmp_path}/out/s/abc"
+    child = subprocess.run([sys.executable, "-c", KILLED_AT_RELEASE, str(web.port), path, directory, f"{tmp_path}/out"],
+                           capture_output=True)
+    assert child.returncode == -signal.SIGKILL
+    left = [name for name in os.listdir(f"{directory}/shard-0007") if name.endswith(".tmp")]
+    assert len(left) == 1 and left[0].startswith("work.lease.")
+    web.log.clear()
+    parts = list(fetch_shard(path, directory, f"{tmp_path}/out", quick(), web.network(), 2, "page"))
+    assert sorted(urls_of(directory, parts)) == sorted(GIVEN) and not web.log
+    assert not [name for name in os.listdir(f"{directory}/shard-0007") if name.endswith(".tmp")]
+
+
 def shards_of(tmp_path, given, count):
     """One list a shard, as a round has."""
     for number in range(count):
