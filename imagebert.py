@@ -212,6 +212,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of the one command; each package registers its own sub-commands."""
     import crawl.cli
     import crawl.cli_candidates
+    import crawl.cli_quarantine
     import crawl.cli_robots
     import demo.cli
     import filter.cli
@@ -259,9 +260,9 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, crawl.cli_robots, crawl.cli_candidates, filter.cli, shards.cli_regions, shards.cli,
-                    train.cli, train.cli_evaluate, train.cli_search, train.cli_batch, train.cli_lineage,
-                    train.cli_trained_on, demo.cli):
+    for package in (crawl.cli, crawl.cli_robots, crawl.cli_quarantine, crawl.cli_candidates, filter.cli,
+                    shards.cli_regions, shards.cli, train.cli, train.cli_evaluate, train.cli_search, train.cli_batch,
+                    train.cli_lineage, train.cli_trained_on, demo.cli):
         package.register(commands)
     return top
 
@@ -456,8 +457,8 @@ def main(argv: list[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     try:
         # `crawl` takes options and no words, so a word behind it is a command of its own.
-        joined = words[:2] == ["crawl", "robots"]
-        args = parser().parse_args(["crawl robots", *words[2:cut]] if joined else words[:cut])
+        joined = words[:1] == ["crawl"] and words[1:2] in (["robots"], ["quarantine"])
+        args = parser().parse_args([" ".join(words[:2]), *words[2:cut]] if joined else words[:cut])
         if hasattr(args, "named_run"):
             args.config = RUNS[args.named_run]()
             args.run = beam_runner(args.workers, words[cut + 1:])

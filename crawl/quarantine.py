@@ -22,3 +22,12 @@ def keep(directory: str, kind: str, url_key: str, stored: bytes) -> str:
     name = storage.join(FOLDER, f"{url_key}-{digest}{_SUFFIX[kind]}")
     storage.commit_bytes(storage.join(directory, name), stored)
     return name
+
+
+def names(directory: str) -> dict[str, list[str]]:
+    """Returns url_key -> what lies there of it, relative to the stage folder; for a person's eyes, no stage asks."""
+    found: dict[str, list[str]] = {}
+    for name in storage.names_in(storage.join(directory, FOLDER)):
+        if name.endswith(tuple(_SUFFIX.values())):
+            found.setdefault(name.partition("-")[0], []).append(storage.join(FOLDER, name))
+    return found

@@ -86,6 +86,16 @@ def read_range(path: str, offset: int, length: int) -> bytes:
     return data
 
 
+def names_in(path: str) -> list[str]:
+    """Returns the sorted names in a folder, none where there is no folder; nothing is decided by such a list."""
+    if not is_remote(path):
+        return sorted(os.listdir(path)) if os.path.isdir(path) else []
+    store, name = _remote(path)
+    with _as_os_error(path):
+        return sorted(posixpath.basename(found["path"]) for found in store.list_with_delimiter(name)["objects"])
+    raise AssertionError("unreachable")
+
+
 def commit_bytes(path: str, data: bytes) -> bool:
     """Writes `data` under a new name.
 
