@@ -61,21 +61,27 @@ def plan_reads(addresses: Sequence[Address], gap: int = _GAP_BYTES, limit: int =
 
 
 def read_addresses(out: str, addresses: Sequence[Address]) -> Iterator[tuple[int, bytes]]:
-    """Yields (position in the list, bytes) in the order of (part, offset), a few reads ahead.
+    """Yields (position in the list, bytes) in the order of (part, offset), of an object store many reads ahead.
 
     Raises UsageError when a part is missing, too short, or its bytes are not those of the sha256.
     """
+    if not storage.is_remote(out):             # the page cache reads ahead; threads would cost more than the reads
+        for span in plan_reads(addresses):
+            yield from _cut(out, addresses, span, _read(out, span))
+        return
     waiting: collections.deque[tuple[Span, concurrent.futures.Future[bytes]]] = collections.deque()
     held = 0
     with concurrent.futures.ThreadPoolExecutor(_IN_FLIGHT, thread_name_prefix="addresses") as pool:
         for span in plan_reads(addresses):
             while waiting and (len(waiting) == _IN_FLIGHT or held + span.length > _BYTES_IN_FLIGHT):
                 held -= waiting[0][0].length
-                yield from _cut(out, addresses, *waiting.popleft())
+                ready, future = waiting.popleft()
+                yield from _cut(out, addresses, ready, future.result())
             held += span.length
             waiting.append((span, pool.submit(_read, out, span)))
         while waiting:
-            yield from _cut(out, addresses, *waiting.popleft())
+            ready, future = waiting.popleft()
+            yield from _cut(out, addresses, ready, future.result())
 
 
 def _read(out: str, span: Span) -> bytes:
@@ -88,9 +94,7 @@ def _read(out: str, span: Span) -> bytes:
         raise UsageError(f"{error}; put the whole part back or build its stage again") from error
 
 
-def _cut(out: str, addresses: Sequence[Address], span: Span,
-         future: concurrent.futures.Future[bytes]) -> Iterator[tuple[int, bytes]]:
-    data = future.result()
+def _cut(out: str, addresses: Sequence[Address], span: Span, data: bytes) -> Iterator[tuple[int, bytes]]:
     for number in span.members:
         address = addresses[number]
         start = address.offset - span.offset

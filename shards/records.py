@@ -5,6 +5,7 @@ import dataclasses
 from typing import Any
 
 from crawl.records import UNKNOWN, Row, Signal
+from crawl.tables import plain_row
 from filter.records import Best, ScoredText
 from shards.addresses import Address
 from shards.sample import EXTENSIONS, SAMPLE_FIELDS
@@ -119,6 +120,6 @@ def sample_row(best: Best, num_regions: int, num_tokens: int, num_cut: int) -> S
 
 def json_values(best: Best) -> dict[str, Any]:
     """Returns the plain values of KEY.json; where nothing was asked about permission, that stands there."""
-    row = dataclasses.asdict(sample_row(best, 0, 0, 0))
-    row["signals"] = row["signals"] or [dataclasses.asdict(Signal("robots", "", UNKNOWN, "not asked"))]
+    row = plain_row(sample_row(best, 0, 0, 0))
+    row["signals"] = row["signals"] or [plain_row(Signal("robots", "", UNKNOWN, "not asked"))]
     return {name: list(row[name]) if kind is list else row[name] for name, kind in SAMPLE_FIELDS.items()}

@@ -26,6 +26,9 @@ from shards.sample import member_names, regions_name, sample_json
 from shards.tokens import CaptionTokenizer
 
 _BLOCK = tarfile.BLOCKSIZE
+_PENDING = 1 << 20                 # bytes of headers and small members that wait for one write
+_HEADER = tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT)
+_HEADER_SUM = 256 + sum(_HEADER[:148]) + sum(_HEADER[156:])     # the checksum counts as eight spaces
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,20 +45,56 @@ class Tar(TemporaryFile):
 
     position = 0
 
+    def __init__(self, directory: str) -> None:
+        super().__init__(directory)
+        self._start = 0                            # of `_pending` in the file
+        self._pending = bytearray()                # headers and small members on their way, one behind the other
+
     def place(self, name: str, size: int) -> int:
         """Writes a member's header at the end; returns the offset of its data."""
-        header = tarfile.TarInfo(name)             # mode 0644, mtime 0, uid and gid 0, no names
-        header.size = size
-        self.write_at(self.position, header.tobuf(tarfile.USTAR_FORMAT))
+        self.append_at(self.position, tar_header(name, size))
         offset = self.position + _BLOCK
         self.position = offset + _padded(size)
         return offset
+
+    def append_at(self, offset: int, data: bytes) -> None:
+        """Writes data that follows what was written so, or nearly: many such pieces are one write."""
+        gap = offset - self._start - len(self._pending)
+        if not 0 <= gap < _BLOCK or len(self._pending) > _PENDING:
+            self.flush()
+            self._start, gap = offset, 0
+        self._pending += bytes(gap) + data
+
+    def flush(self) -> None:
+        """Writes what waits."""
+        self.write_at(self._start, bytes(self._pending))
+        self._start, self._pending = self._start + len(self._pending), bytearray()
 
     def finish(self) -> None:
         """Writes the end of the archive; padding everywhere is zeros."""
         end = self.position + 2 * _BLOCK
         padding = -end % tarfile.RECORDSIZE
-        self.write_at(self.position, bytes(2 * _BLOCK + padding))
+        self.append_at(self.position, bytes(2 * _BLOCK + padding))
+        self.flush()
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """Returns the ustar header of a plain file: mode 0644, mtime 0, uid and gid 0, no names.
+
+    >>> info = tarfile.TarInfo("KEY.jpg"); info.size = 12345
+    >>> tar_header("KEY.jpg", 12345) == info.tobuf(tarfile.USTAR_FORMAT)
+    True
+    """
+    raw = name.encode()
+    if len(raw) > 100 or size >= 1 << 33:
+        info = tarfile.TarInfo(name)
+        info.size = size
+        return info.tobuf(tarfile.USTAR_FORMAT)
+    header = bytearray(_HEADER)
+    header[:len(raw)] = raw
+    header[124:135] = b"%011o" % size
+    header[148:156] = b"%06o\0 " % (_HEADER_SUM + sum(raw) + sum(header[124:135]) - 11 * ord("0"))
+    return bytes(header)
 
 
 def tar_bytes(member_sizes: Iterable[int]) -> int:
@@ -141,7 +180,7 @@ def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarra
         note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
         for member, name, data in (("txt", txt_name, txt), ("json", json_name, values)):
             offset = tar.place(name, len(data))
-            tar.write_at(offset, data)
+            tar.append_at(offset, data)
             note(index, number, member, offset, len(data), zlib.crc32(data))
         if inline:
             _place_regions(tar, index, number, one)

@@ -58,7 +58,7 @@ def test_damage_is_one_clear_line(tmp_path, change, message):
         list(read_addresses(str(tmp_path), wanted))
 
 
-def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
+def test_bytes_in_flight_are_bounded(monkeypatch):
     """Thirty samples of a megabyte, far apart: what is asked for ahead stays below the bound."""
     from crawl import storage
     from shards import addresses as module
@@ -72,7 +72,7 @@ def test_bytes_in_flight_are_bounded(tmp_path, monkeypatch):
 
     monkeypatch.setattr(storage, "read_range", slow)
     wanted = [Address("part", n << 22, 1 << 20, hashlib.sha256(data).hexdigest()) for n in range(30)]
-    for number, _ in read_addresses(str(tmp_path), wanted):
+    for number, _ in read_addresses("memory://in-flight", wanted):
         served.append(number)
         assert len(asked) - len(served) <= 4
     assert len(served) == len(asked) == 30
