@@ -19,7 +19,7 @@ COMMON_CRAWL = "https://data.commoncrawl.org/"
 _MAX_LISTING = 256 << 20           # bytes, unfolded
 _STEP = 8 << 20                    # bytes of an object asked for at a time
 _CHUNK = 1 << 20
-_PATH = re.compile(r"(?!/)[!-~]{1,1024}")
+PATH = re.compile(r"(?!/)[!-~]{1,1024}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -30,6 +30,9 @@ class Archive:
     name: str                      # as it was given or listed
     location: str                  # a local path, s3:// or gs://, http:// or https://
     identity: str                  # what names its bytes
+    first: int = 0                 # of a batch of captures (crawl/index_run.py): its rows of the table at `location`,
+    rows: int = 0                  # their number,
+    base: str = ""                 # and what their WARC files lie below
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -147,8 +150,10 @@ def _read_listing(listing: str) -> bytes:
 def _paths(listing: str, text: bytes, kind: str) -> list[str]:
     lines = [line.strip() for line in text.decode("utf-8", "replace").split("\n")]
     paths = list(dict.fromkeys(line for line in lines if line))
+    if kind == "index" and any("subset=" in path for path in paths):
+        paths = [path for path in paths if "subset=warc/" in path]       # pages; the others are refusals and failures
     for path in paths:
-        if not _PATH.fullmatch(path) or "://" in path or ".." in path.split("/"):
+        if not PATH.fullmatch(path) or "://" in path or ".." in path.split("/"):
             raise UsageError(f"--paths {listing}: {path[:200]!r} is no path below --base; a listing has one a line")
         if (kind == "wat") != (".wat" in path) or ".wet" in path:
             raise UsageError(f"--paths {listing}: {path!r} is no {kind.upper()} file; give the listing "

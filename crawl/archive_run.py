@@ -25,6 +25,7 @@ from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.gzip_members import Readable
 from crawl.html import ParseLimits
+from crawl.index_run import read_picks
 from crawl.page_images import PageImages, encode_images
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import Found
@@ -56,15 +57,15 @@ _FEW = 20                          # records of which a share says nothing
 class ArchiveConfig:
     """How archives are read: part of the stage's folder name."""
 
-    kind: str = "warc"             # warc, wat
+    kind: str = "warc"             # warc, wat, index: single records of WARC files
     pages: PageRules = PageRules()
     parse: ParseLimits = ParseLimits()
     rows_per_file: int = 20_000    # about; each row repeats the beginning of its page's text
     max_broken: float = 0.5        # share of broken records above which the stage fails
 
     def __post_init__(self) -> None:
-        if self.kind not in ("warc", "wat"):
-            raise ValueError(f"kind is {self.kind!r}; it is 'warc' or 'wat'")
+        if self.kind not in ("warc", "wat", "index"):
+            raise ValueError(f"kind is {self.kind!r}; it is 'warc', 'wat' or 'index'")
         if self.rows_per_file < 1:
             raise ValueError(f"rows_per_file is {self.rows_per_file}; it must be at least 1")
         if not 0 <= self.max_broken <= 1:
@@ -77,7 +78,8 @@ def read_archives(out: str, chosen: Chosen, config: ArchiveConfig, run: Run) -> 
     Raises UsageError for an archive that cannot be read, where there is not one page in them, and where more than
     `max_broken` of the records are broken.
     """
-    stage = Stage.open(out, "crawl", FORMAT, config, {f"{config.kind}s": chosen.identity})
+    stage = Stage.open(out, "crawl", FORMAT, config,
+                       {"captures" if config.kind == "index" else f"{config.kind}s": chosen.identity})
     finished = stage.finished()
     if finished is not None:
         return finished
@@ -142,6 +144,9 @@ def read_archive_of(directory: str, known: str, archive: Archive, config: Archiv
 
 def _rows(archive: Archive, config: ArchiveConfig) -> Iterator[Row]:
     """Yields what the records of one archive give, in no order that counts."""
+    if config.kind == "index":
+        yield from _rows_of_records(archive, enumerate(read_picks(archive)), config)
+        return
     try:
         with open_archive(archive) as file:
             yield from (rows_of_wat if config.kind == "wat" else rows_of_warc)(archive, file, config)
@@ -151,30 +156,36 @@ def _rows(archive: Archive, config: ArchiveConfig) -> Iterator[Row]:
 
 def rows_of_warc(archive: Archive, file: Readable, config: ArchiveConfig) -> Iterator[Row]:
     """Yields the log rows, pages and broken records of a WARC file; its pages are parsed in a sandbox."""
+    return _rows_of_records(archive, enumerate((archive.name, record) for record in read_records(file)), config)
+
+
+def _rows_of_records(archive: Archive, records: Iterable[tuple[int, tuple[str, Record]]],
+                     config: ArchiveConfig) -> Iterator[Row]:
+    """Yields what numbered records of a part give."""
     settings = ParseSettings(tuple(sorted(config.pages.tokens)), config.parse, SitemapRules())
     with page_sandbox(settings) as box:
-        for some in _batches(read_records(file)):
+        for some in _batches(records):
             pages: list[tuple[str, FetchLog, bytes]] = []
-            for number, record in some:
-                read = page_in(record, config.pages, archive.name)
+            for number, (part, record) in some:
+                read = page_in(record, config.pages, part)
                 if isinstance(read, Other):
                     yield _other(archive, record, read)
                     continue
                 yield read[0]
                 if read[0].outcome == "ok":
-                    pages.append((_place(archive, record, number), *read))
+                    pages.append((_place(archive, record, number, part), *read))
             answers = parsed_pages(box, ((log, body) for _, log, body in pages))
             for (place, _, _), found in zip(pages, answers, strict=True):
                 assert isinstance(found, Found)
                 yield of_capture(found, place)
 
 
-def _batches(records: Iterable[Record]) -> Iterator[list[tuple[int, Record]]]:
+def _batches(records: Iterable[tuple[int, tuple[str, Record]]]) -> Iterator[list[tuple[int, tuple[str, Record]]]]:
     """Yields numbered records a few at a time: reading and parsing go on side by side, and memory has a bound."""
-    some: list[tuple[int, Record]] = []
+    some: list[tuple[int, tuple[str, Record]]] = []
     size = 0
-    for number, record in enumerate(records):
-        some.append((number, record))
+    for number, (part, record) in records:
+        some.append((number, (part, record)))
         size += len(record.block)
         if len(some) >= _BATCH or size >= _BATCH_BYTES:
             yield some
@@ -193,8 +204,10 @@ def rows_of_wat(archive: Archive, file: Readable, config: ArchiveConfig) -> Iter
             yield from (row for row in read if row is not None)
 
 
-def _place(archive: Archive, record: Record, number: int) -> str:
+def _place(archive: Archive, record: Record, number: int, part: str = "") -> str:
     """Returns what names one capture among all; one gzip member may hold several records."""
+    if archive.base:
+        return f"{archive.base}{part} {record.offset}"
     return f"{archive.identity} {record.offset} {number}"
 
 
@@ -228,8 +241,8 @@ def _commit(stage: Stage, config: ArchiveConfig, chosen: Chosen, states: Sequenc
     total = sum(totals.values())
     said = ", ".join(f"{count} {name}" for name, count in sorted(totals.items()))
     if not rows["pages"]:
-        raise UsageError(f"{chosen.named}: no page in it ({said or 'no record at all'}); give {config.kind.upper()} "
-                         f"files with pages, or the other of --kind warc and --kind wat")
+        raise UsageError(f"{chosen.named}: no page in it ({said or 'no record at all'}); give files "
+                         f"with pages, or the other of --kind warc and --kind wat")
     if total >= _FEW and broken > config.max_broken * total:
         raise UsageError(f"{chosen.named}: {broken} of {total} records are broken ({said}); get the files again, or "
                          f"take what is left with --set max_broken=1")

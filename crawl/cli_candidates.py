@@ -9,13 +9,17 @@ from crawl.archive_inputs import COMMON_CRAWL, Chosen, listed_files, these_files
 from crawl.archive_run import ArchiveConfig, read_archives
 from crawl.caption_tables import ALL, FORMATS, Layout
 from crawl.cli import add_build_options, add_output_options, print_manifest
+from crawl.columnar_index import Wanted
 from crawl.config import override
 from crawl.errors import UsageError
+from crawl.index_run import batches, select
 from crawl.lock import run_lock
+from crawl.stages import Manifest
 from crawl.table_columns import MAX_EXTRAS
 from crawl.table_run import TableConfig, read_candidates
 
 _ENGLISH = ("cc3m", "cc12m", "sbu")            # their makers kept English captions only
+_MAX_DOMAINS = 100_000                         # they are part of the stage's config
 _SUFFIXES = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
@@ -38,6 +42,10 @@ def register(subparsers: Any) -> None:
                         help="WAT files of Common Crawl: much cheaper than WARC files, but img src, alt and title only")
     source.add_argument("--paths", metavar="LISTING",
                         help="a listing of files, such as Common Crawl's warc.paths.gz: a file or a URL")
+    source.add_argument("--index", nargs="+", metavar="FILE",
+                        help="files of Common Crawl's columnar index (*.parquet), or their one listing "
+                             "(cc-index-table.paths.gz): what it finds is read record by record out of the WARC files "
+                             "below --base")
     tables = one.add_argument_group("of tables")
     tables.add_argument("--format", choices=FORMATS,
                         help="how it is written: cc3m (caption TAB url), cc12m (url TAB caption), sbu (JSON with the "
@@ -59,11 +67,18 @@ def register(subparsers: Any) -> None:
     tables.add_argument("--language", metavar="CODE",
                         help="what the table's maker says the captions are in, ISO 639-1; helps with captions too "
                              "short to tell (default: en for cc3m, cc12m and sbu, else not known)")
-    listings = one.add_argument_group("of a listing")
+    index = one.add_argument_group("of the index")
+    index.add_argument("--languages", default="", metavar="CODES",
+                       help="main language of a page, ISO 639-3 by commas, such as eng (default: any)")
+    index.add_argument("--mimes", default=",".join(Wanted().mimes), metavar="TYPES",
+                       help="media types as detected, by commas (default: %(default)s)")
+    index.add_argument("--statuses", default="200", metavar="CODES", help="by commas (default: %(default)s)")
+    index.add_argument("--domains", metavar="FILE", help="registered domains, one a line (default: any)")
+    listings = one.add_argument_group("of a listing, or the index")
     listings.add_argument("--kind", choices=("warc", "wat"), help="what it lists (default: as the listing is named)")
     listings.add_argument("--sample", type=int, metavar="N",
-                          help="read N of its files, drawn without replacement; a larger N begins with the same ones "
-                               "and reads only the rest")
+                          help="read N of its files, of the index N captures, drawn without replacement; a larger N "
+                               "begins with the same ones; of files it reads only the rest")
     listings.add_argument("--seed", type=int, default=0, metavar="S", help="of the sample (default: %(default)s)")
     listings.add_argument("--base", default=COMMON_CRAWL, metavar="URL",
                           help="what its paths lie below: http(s)://, s3://, gs:// or a folder (default: %(default)s)")
@@ -74,8 +89,12 @@ def register(subparsers: Any) -> None:
 
 def candidates_command(args: argparse.Namespace) -> int:
     """Runs the stage `crawl` over tables or archives."""
-    if not args.paths and (args.sample is not None or args.kind):
+    if not args.paths and (args.kind or args.sample is not None and not args.index):
         raise UsageError("--sample and --kind are for --paths LISTING; name fewer files instead")
+    if args.index:
+        with run_lock(args.out):
+            print_manifest(_read_index(args), args.json)
+        return 0
     if args.table:
         with run_lock(args.out):
             print_manifest(read_candidates(args.out, args.table, _table_config(args), args.run), args.json)
@@ -85,6 +104,39 @@ def candidates_command(args: argparse.Namespace) -> int:
     with run_lock(args.out):
         print_manifest(read_archives(args.out, _chosen(args, kind), config, args.run), args.json)
     return 0
+
+
+def _read_index(args: argparse.Namespace) -> Manifest:
+    wanted = _wanted(args)
+    listing = args.index[0]
+    if len(args.index) == 1 and re.search(r"\.paths(\.gz)?$", listing):
+        chosen = listed_files(listing, args.base, "index", None, 0)
+    else:
+        chosen = these_files(args.index, "--index")
+    config = override(ArchiveConfig("index"), args.set)
+    selected = select(args.out, chosen, wanted, args.run)
+    return read_archives(args.out, batches(selected, wanted, args.base), config, args.run)
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    def parts(text: str) -> tuple[str, ...]:
+        return tuple(filter(None, (part.strip() for part in text.split(","))))
+    if args.sample is not None and args.sample < 1:
+        raise UsageError(f"--sample {args.sample}: take 1 or more")
+    statuses = parts(args.statuses)
+    if not all(re.fullmatch(r"[1-9]\d\d", status) for status in statuses):
+        raise UsageError(f"--statuses {args.statuses}: statuses of HTTP are three digits, such as 200")
+    domains: tuple[str, ...] = ()
+    if args.domains:
+        try:
+            with open(args.domains, encoding="utf-8") as file:
+                domains = tuple(sorted({line.strip().lower() for line in file if line.strip()}))
+        except (OSError, UnicodeError) as error:
+            raise UsageError(f"--domains {args.domains}: cannot read it ({error})") from error
+        if not 0 < len(domains) <= _MAX_DOMAINS:
+            raise UsageError(f"--domains {args.domains}: {len(domains)} domains in it; give 1 to {_MAX_DOMAINS}")
+    return Wanted(parts(args.languages), parts(args.mimes), tuple(map(int, statuses)), domains, args.sample or 0,
+                  args.seed)
 
 
 def _chosen(args: argparse.Namespace, kind: str) -> Chosen:

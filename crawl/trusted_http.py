@@ -23,7 +23,7 @@ _GONE = frozenset({404, 410})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_WAIT_S = 60.0
-_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -60,21 +60,61 @@ def opened(url: str, hosts: frozenset[str] = frozenset(), limits: HttpLimits = H
         body.close()
 
 
-class HttpBody:
-    """A body under way; a cut connection goes on where it ended, and only in the same file."""
+class RangeReader:
+    """Ranges of files of one service, over connections that stay open; to be closed."""
 
-    def __init__(self, url: str, hosts: frozenset[str], limits: HttpLimits) -> None:
+    def __init__(self, limits: HttpLimits = HttpLimits()) -> None:   # noqa: B008, it is frozen
+        self._limits = limits
+        self._session = _session()
+
+    def read(self, url: str, begin: int, length: int) -> bytes:
+        """Returns at most `length` bytes from `begin`; raises Gone, and UsageError as `opened` does."""
+        body = HttpBody(url, frozenset({_host(url)}), self._limits, begin, begin + length, self._session)
+        pieces: list[bytes] = []
+        while piece := body.read(length):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def size(self, url: str) -> int:
+        """Returns the bytes of a file; raises Gone, and UsageError where the service does not say."""
+        body = HttpBody(url, frozenset({_host(url)}), self._limits, 0, 1, self._session)
+        body.read(1)
+        if body.total < 0:
+            raise UsageError(f"{url}: the service does not say how large it is; give another address of the file")
+        return body.total
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._session.close()
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False
+    return session
+
+
+class HttpBody:
+    """A body under way, or the part of it from `begin` to before `end`; a cut connection goes on where it ended, and
+    only in the same file."""
+
+    def __init__(self, url: str, hosts: frozenset[str], limits: HttpLimits, begin: int = 0, end: int = -1,
+                 session: requests.Session | None = None) -> None:
         self._url, self._hosts, self._limits = url, hosts, limits
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._session = session or _session()
+        self._end = end
+        self.total = -1                    # bytes of the whole file, -1 where nobody says
         self._ends = time.monotonic() + limits.total_s
-        self._at = 0                       # bytes read
-        self._size = -1                    # of the whole file, -1 where nobody says
+        self._at = begin                   # where the next byte lies
+        self._size = -1                    # where the body ends, -1 where nobody says
         self._validator = ""               # strong ETag or date: what makes it the same file
         self._response: requests.Response | None = None
 
     def read(self, size: int, /) -> bytes:
         """Returns the next bytes, at most `size`, b"" at the end of the file."""
+        if self._end >= 0 and self._at >= (self._end if self._size < 0 else self._size):
+            self._response = None          # read to its end: the connection serves the next range
+            return b""
         wait, fault = self._limits.first_wait_s, ""
         for attempt in range(self._limits.attempts):
             if attempt:
@@ -119,8 +159,9 @@ class HttpBody:
     def _open(self) -> float:
         """Opens the body where we are; returns how long to wait where the service is busy."""
         headers = {"Accept-Encoding": "identity", "User-Agent": "imagebert-lait"}
-        if self._at:
-            headers["Range"] = f"bytes={self._at}-"
+        ranged = self._at > 0 or self._end >= 0
+        if ranged:
+            headers["Range"] = f"bytes={self._at}-{self._end - 1 if self._end >= 0 else ''}"
             if self._validator:
                 headers["If-Range"] = self._validator
         response = self._answer(headers)
@@ -131,7 +172,7 @@ class HttpBody:
         if response.status_code in _GONE:
             response.close()
             raise Gone(self._url, response.status_code)
-        if response.status_code not in (200, 206) or (response.status_code == 206) != bool(self._at):
+        if response.status_code not in (200, 206) or (response.status_code == 206) != ranged:
             response.close()
             changed = response.status_code == 200 and "the file is another than before, or no ranges are given"
             raise UsageError(f"{self._url}: HTTP {response.status_code}"
@@ -143,13 +184,16 @@ class HttpBody:
     def _accept(self, response: requests.Response) -> None:
         length = response.headers.get("Content-Length", "")
         known = int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else -1
-        if self._at:
+        first = self._size < 0
+        if response.status_code == 206:
             found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
             if not found or int(found[1]) != self._at or (known >= 0 <= self._size and self._at + known != self._size):
                 response.close()
                 raise UsageError(f"{self._url}: answered another range than was asked for; run the same command again")
+            self.total = int(found[2]) if found[2] != "*" else -1
+        if not first:
             return
-        self._size = known
+        self._size = self._at + known if known >= 0 else -1
         tag = response.headers.get("ETag", "")
         self._validator = tag if tag and not tag.startswith("W/") else response.headers.get("Last-Modified", "")
 

@@ -8,6 +8,7 @@ unfolds to (S18).
 from __future__ import annotations
 
 import dataclasses
+import io
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -62,6 +63,11 @@ def read_records(file: Readable, max_block: int = MAX_BLOCK) -> Iterator[Record]
             yield from _records(_Window(source.take_all), kind, max_block, None)
         except Damaged as damage:
             yield Record(0, {}, b"", str(damage))
+
+
+def read_records_of(data: bytes) -> list[Record]:
+    """Returns the records in bytes at hand."""
+    return list(read_records(io.BytesIO(data)))
 
 
 def _gzipped(source: Source, kind: _Kind, max_block: int) -> Iterator[Record]:

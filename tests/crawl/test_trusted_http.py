@@ -15,7 +15,7 @@ import pytest
 
 import imagebert
 from crawl.errors import UsageError
-from crawl.trusted_http import Gone, HttpLimits, opened
+from crawl.trusted_http import Gone, HttpLimits, RangeReader, opened
 from tests.crawl.archives import gzipped, page
 
 QUICK = HttpLimits(read_s=2.0, first_wait_s=0.01, attempts=4)
@@ -54,15 +54,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(fault, tuple) and fault[0] == "to":
             self._head(302, {"Location": fault[1], "Content-Length": "0"})
             return
-        start = int(wanted[6:-1]) if wanted and fault != "no_ranges" else 0
+        first, _, last = wanted[6:].partition("-")
+        start = int(first) if wanted and fault != "no_ranges" else 0
+        total = len(data)
+        data = data[:int(last) + 1] if last and fault != "no_ranges" else data
         if fault == "changed":
             tag, start = '"two"', 0
         elif self.headers.get("If-Range", tag) != tag:
             start = 0
         headers = {"Content-Length": str(len(data) - start), "ETag": tag}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self._head(206 if start else 200, headers)
+        ranged = start or (last and fault != "no_ranges")
+        if ranged:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{total}"
+        self._head(206 if ranged else 200, headers)
         self.wfile.write(data[start:start + fault[1]] if isinstance(fault, tuple) else data[start:])
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
@@ -105,6 +109,24 @@ def test_a_cut_body_goes_on_where_it_ended(service: Service) -> None:
     ranges = [wanted for _, wanted in service.asked]
     assert ranges[0] == "" and len(ranges) == 4 and ranges[1] == ranges[2] and ranges[2] < ranges[3]
     assert service.headers[1]["If-Range"] == '"one"'
+
+
+def test_ranges_are_read_over_one_connection_and_go_on_after_a_cut(service: Service) -> None:
+    reader = RangeReader(QUICK)
+    try:
+        assert reader.size(service.url + "x") == len(BODY)
+        assert reader.read(service.url + "x", 0, 10) == BODY[:10]
+        service.faults = [("cut", 300), 503]
+        assert reader.read(service.url + "x", 1_000, 2_000) == BODY[1_000:3_000]
+        assert reader.read(service.url + "x", len(BODY) - 5, 5) == BODY[-5:]
+        assert [wanted for _, wanted in service.asked][2:5] == ["bytes=1000-2999", "bytes=1300-2999", "bytes=1300-2999"]
+        service.faults = ["no_ranges"]
+        with pytest.raises(UsageError, match="no ranges"):
+            reader.read(service.url + "x", 7, 9)
+        with pytest.raises(Gone):
+            reader.read(service.url + "none", 7, 9)
+    finally:
+        reader.close()
 
 
 def test_any_number_of_cuts_is_passed_while_bytes_come(service: Service) -> None:
