@@ -72,6 +72,9 @@ bench-aggregation: install ## the stage filter on a million rows with hot keys: 
 bench-captions: install ## texts a core-second: caption cleaning, rules, language
 	$(BIN)/python -m benchmarks.captions --shared $(SHARED)
 
+bench-train-gpu: install ## training and evaluation on a GPU against VisualBERT and BERT (needs one, and transformers)
+	$(BIN)/python -m benchmarks.train_gpu --part all --reduced
+
 bench-fetch: install    ## the stage images against img2dataset, a core each (about 15 minutes; needs root and `make system-bench`)
 	$(BIN)/python -m benchmarks.fetch
 
