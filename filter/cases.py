@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable, Container, Iterable, Sequence
 
 from crawl import permission
@@ -18,6 +19,7 @@ from filter.records import Caption, ImageFacts, Judged, Pair, ScoredText
 from filter.scoring import PairScorer
 
 ALIVE = ""                         # the outcome of a text that nothing has rejected yet
+NO_SCORE = "score_not_finite"      # of a text that its scorer gave no number
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -128,7 +130,8 @@ def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: Drift
         rejected = (dataclasses.replace(text, outcome=reason) for text in texts)
         return ImageCase(facts, reason, (*rejected, *lost), claims)
     scores = scorer.score(facts, [(text.row, text.caption) for text in texts])
-    scored = [dataclasses.replace(text, score=score, outcome=ALIVE if score >= min_score else "low_score")
+    scored = [dataclasses.replace(text, score=score if math.isfinite(score) else 0.0,
+                                  outcome=_by_score(score, min_score))
               for text, score in zip(texts, scores, strict=True)]
     return ImageCase(facts, ALIVE, (*sorted(scored, key=lambda text: text.rank), *lost), claims)
 
@@ -149,6 +152,13 @@ def ban(case: ImageCase, banned: Container[str]) -> ImageCase:
     texts = tuple(dataclasses.replace(text, outcome="shared_caption")
                   if text.outcome == ALIVE and text.identity in banned else text for text in case.texts)
     return dataclasses.replace(case, texts=texts)
+
+
+def _by_score(score: float, least: float) -> str:
+    """What is no number passes every comparison in one direction: it must not reach one."""
+    if not math.isfinite(score):
+        return NO_SCORE
+    return ALIVE if score >= least else "low_score"
 
 
 def best_card(case: ImageCase) -> Card | None:

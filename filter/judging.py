@@ -14,6 +14,7 @@ from filter.language import UNDETERMINED, caption_language, page_language
 from filter.records import Caption, Judged
 
 FETCH = "fetch"
+MAX_RAW = 10_000                   # characters of a text that are read or kept; crawl/ cuts them long before
 # Strongest first: the first text's reason names the row's outcome when none survives, and it breaks ties of scores.
 SOURCES = ("figcaption", "alt", "image_caption", "table", "title", "image_title", "aria_label", "og_description",
            "surrounding", "heading", "page_title")
@@ -74,6 +75,8 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig, suppressed: Suppr
 
 def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
     """Returns one text of a page in language `page`, cleaned, with the first reason against it or ""."""
+    if len(raw) > MAX_RAW:
+        return Caption(source=source, raw=raw[:MAX_RAW], text="", reason="text_too_long")
     text, reason = read_caption(source, raw, config.captions)
     if not reason and "other_language" not in config.captions.let_pass:
         language = caption_language(text, config.lid_path)

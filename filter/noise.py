@@ -10,7 +10,8 @@ URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+|\b[a-z0-9\-]+\.(?:com
                  re.IGNORECASE)
 EMAIL = re.compile(r"\b[\w.+\-]{1,64}@[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,4}\b", re.IGNORECASE)
 PHONE = re.compile(r"(?<![\w.])\+?\(?\d{2,4}\)?(?:[\s.\-/]?\(?\d{2,4}\)?){2,4}(?![\w.])")
-FILE_NAME = re.compile(rf"\b[\w\-%.()]+\.{_SUFFIX}\b", re.IGNORECASE)
+# Bounded, or a text of stops takes the square of its length.
+FILE_NAME = re.compile(rf"\b[\w\-%.()]{{1,120}}\.{_SUFFIX}\b", re.IGNORECASE)
 # The whole text is a file's name, a camera's number or a slug: IMG_2034, DSC-0041.JPG, red_car-2.
 WHOLE_FILE_NAME = re.compile(
     rf"^(?:[\w\-%.() /\\]*\.{_SUFFIX}|(?:img|dsc[nf]?|dcim|pict?|image|photo|p|mvi|screen[ _\-]?shot|scan|untitled)"

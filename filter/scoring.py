@@ -77,7 +77,7 @@ class WeakScorer:
         if not texts:
             return []
         values = np.array([pair_features(facts, row, caption) for row, caption in texts])
-        return [on_grid(float(p)) for p in self._trees.predict(values, num_threads=1)]
+        return [on_grid(p) if math.isfinite(p) else math.nan for p in self._trees.predict(values, num_threads=1)]
 
 
 @functools.cache
