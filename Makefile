@@ -54,6 +54,9 @@ bench-sites: install    ## the eight real sites: the funnel, time, memory
 bench-yardstick: install ## precision and recall against the synthetic web's truth, seeds 2-6 and the second profile
 	$(BIN)/python -m benchmarks.yardstick
 
+bench-ablation: install ## what each rule is worth: every stage of the filter off in turn, against the synthetic web's truth
+	$(BIN)/python -m benchmarks.ablation
+
 bench-politeness: install ## 200 servers, 6 fetch shards, 2 workers: the closest two requests, by the servers' own log
 	$(BIN)/python -m benchmarks.politeness
 
