@@ -24,7 +24,9 @@ _MAX_TEXTS = 16
 _LOOKED_AT = 4                     # times max_candidates images: some stand in noscript, some have no address
 _SOURCES_BEFORE = 64              # elements before an img in which its sources are looked for
 _NAMING = {"meta": "content", "link": "href"}
-_LAZY_BACKGROUNDS = ("data-bg", "data-background-image", "data-background", "data-bg-src", "data-bg-image")
+# The one for finer screens first.
+_LAZY_BACKGROUNDS = ("data-bg-multi-hidpi", "data-bg-multi", "data-bg-hidpi", "data-bg-set", "data-bg",
+                     "data-background-image", "data-background", "data-bg-src", "data-bg-image")
 _SHOWING_TAGS = frozenset({"video", "input", "object"})
 _SHOWING = frozenset({"style", "background", *_LAZY_BACKGROUNDS})
 _BACKGROUNDS = ("css.lazy", "css.background", "background")
@@ -150,18 +152,21 @@ def _shown_by(element: Element) -> Iterator[tuple[str, Sequence[str]]]:
     attributes = element.attributes
     if element.tag == "video":
         yield "video.poster", [attributes.get("poster", "")]
+        yield "video.data-poster", [attributes.get("data-poster", "")]
     elif element.tag == "input":
         if attributes.get("type", "").strip().lower() == "image":
             yield "input.src", [attributes.get("src", "")]
     elif element.tag == "object":
-        data = attributes.get("data", "")
-        if attributes.get("type", "").strip().lower().startswith("image/") or is_image_name(data):
-            yield "object.data", [data]
+        is_image = attributes.get("type", "").strip().lower().startswith("image/")
+        for name in ("data", "data-src"):
+            if is_image or is_image_name(attributes.get(name, "")):
+                yield f"object.{name}", [attributes.get(name, "")]
     for name in _LAZY_BACKGROUNDS:
         if name in attributes:
-            value = css.url_of(attributes[name])
-            if "/" in value or is_image_name(value):
-                yield "css.lazy", [value]
+            value = attributes[name]
+            values = css.urls_of(f"image-set({value})" if name == "data-bg-set" else value)
+            if "/" in values[0] or is_image_name(values[0]):
+                yield "css.lazy", values
     if "style" in attributes and "background" in attributes["style"].lower():
         offers = sorted(css.background_images(attributes["style"]), key=lambda offer: -offer.density)
         yield "css.background", [offer.url for offer in offers]

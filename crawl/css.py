@@ -46,14 +46,16 @@ def background_images(style: str) -> tuple[Offer, ...]:
     return tuple(found)
 
 
-def url_of(value: str) -> str:
-    """Returns the URL of an attribute that holds either a URL or `url(...)`, as lazy scripts take both.
+def urls_of(value: str) -> list[str]:
+    """Returns the URLs of an attribute that holds a URL, or several `url(...)`, as lazy scripts take both.
 
-    >>> url_of("url('a.jpg')"), url_of("a.jpg")
-    ('a.jpg', 'a.jpg')
+    The densest of a set comes first; there is always one, be it no URL.
+
+    >>> urls_of("url('a.jpg'), url(b.jpg)"), urls_of("a.jpg")
+    (['a.jpg', 'b.jpg'], ['a.jpg'])
     """
     offers = background_images(f"background:{value}") if "(" in value else ()
-    return offers[0].url if offers else value
+    return [offer.url for offer in sorted(offers, key=lambda offer: -offer.density)] or [value]
 
 
 def _images(style: str) -> Iterator[tuple[str, float]]:

@@ -37,8 +37,8 @@ from crawl.tables import FileEntry, from_row, read_table
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
 # 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
-# 10: fingerprints of pages, URLs beyond the limit of a trap are closed
-FORMAT = 10
+# 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds
+FORMAT = 11
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
