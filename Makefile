@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= demo-out
 SHARED ?= ../shared
+IMAGES ?= labelled-images
 FLINK_HOME ?= .flink
 
 .PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check install system system-bench clean
@@ -71,6 +72,9 @@ bench-near-duplicates: install ## near-duplicate images by kind of copy, against
 
 bench-aggregation: install ## the stage filter on a million rows with hot keys: time, shuffled bytes, memory (about 20 minutes)
 	$(BIN)/python -m benchmarks.aggregation
+
+bench-natural: install  ## the natural-image classifier on sources it never saw (IMAGES: benchmarks.label_sources --to IMAGES)
+	$(BIN)/python -m benchmarks.natural --root $(SHARED)/data --root $(IMAGES)
 
 bench-captions: install ## texts a core-second: caption cleaning, rules, language
 	$(BIN)/python -m benchmarks.captions --shared $(SHARED)

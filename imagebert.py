@@ -74,7 +74,9 @@ def demo() -> DatasetConfig:
     return dataclasses.replace(
         base, crawl=dataclasses.replace(base.crawl, fetch=fetch, frontier=frontier),
         images=dataclasses.replace(base.images, fetch=fetch),
-        filter=dataclasses.replace(base.filter, aggregate=dataclasses.replace(base.filter.aggregate, test_share=0.245)))
+        # Its scenes are drawn and stand for photographs; its charts, screenshots and logos score 0.00.
+        filter=dataclasses.replace(base.filter, images=dataclasses.replace(base.filter.images, min_natural=0.02),
+                                   aggregate=dataclasses.replace(base.filter.aggregate, test_share=0.245)))
 
 
 RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait, "demo": demo}

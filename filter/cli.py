@@ -66,9 +66,11 @@ def _add_scorer(subparsers: Any) -> None:
     one.add_argument("--model", required=True, metavar="MODEL", help="file to write")
     one.set_defaults(command=train_command)
     two = actions.add_parser("train-natural", help="the natural-image classifier, from labelled images",
-                             description="LABELS is a CSV with the columns path and label (natural, nonnatural).")
+                             description="LABELS is a CSV with the columns label (natural, nonnatural, nonlearnable), "
+                                         "path or sha256, and source where images of one maker are alike.")
     two.add_argument("--labels", required=True, metavar="LABELS", help="labelled images, CSV")
-    two.add_argument("--root", required=True, metavar="DIR", help="what the paths are relative to")
+    two.add_argument("--root", required=True, metavar="DIR", action="append",
+                     help="what the paths are relative to, or where images are looked for by sha256 (repeatable)")
     two.add_argument("--model", required=True, metavar="MODEL", help="file to write")
     two.set_defaults(command=train_natural_command)
 
@@ -122,13 +124,18 @@ def train_command(args: argparse.Namespace) -> int:
 
 def train_natural_command(args: argparse.Namespace) -> int:
     """Trains the natural-image classifier and writes its model."""
-    from filter.natural_training import natural_text, read_labels, train_natural
+    from filter.labelled_images import labelled_files, read_labels
+    from filter.natural_training import natural_text, read_examples, train_natural
     _refuse_missing(args.labels)
-    value = train_natural(read_labels(args.labels, args.root))
+    labels = read_labels(args.labels)
+    examples = read_examples(labelled_files(labels, args.root))
+    value = train_natural(examples)
     _write_model(args.model, natural_text(value))
-    seen = value["seen"]
-    print(f"{args.model}: {seen['images']} images of {seen['sources']} sources; with each source left out in turn "
-          f"{seen['accuracy_left_out']:.1%} right, {seen['natural_kept_left_out']:.1%} of the natural ones kept")
+    seen = value["seen"]["large_left_out"]
+    low, high = seen["interval_95"]
+    print(f"{args.model}: {len(examples.targets)} of {len(labels)} labelled images found, {examples.broken} do not "
+          f"decode; with each of {len(set(examples.sources))} sources left out in turn, images above 300 px: "
+          f"balanced accuracy {seen['balanced_accuracy']:.1%} ({low:.1%} - {high:.1%})")
     return 0
 
 

@@ -12,7 +12,7 @@ from filter.judge_run import Run
 from filter.natural import DATA, model
 from filter.records import ImageFacts
 
-FORMAT = 2                         # 2: md5
+FORMAT = 3                         # 2: md5; 3: other statistics for `natural`
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
