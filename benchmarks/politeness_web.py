@@ -1,6 +1,6 @@
 """A web of many names on one loopback port whose log says, for each answer, how long its host must now be left alone.
 
-Ten kinds of domains, by turns; each has `pages` pages /0, /1, ... and a robots.txt:
+Ten kinds of domains, by turns; each has `pages` pages /0, /1, ..., a page that each of them leads to, and a robots.txt:
 
     plain         nothing but pages: our own delay
     crawl_delay   Crawl-delay in its robots.txt, obeyed from the end of that answer on
@@ -26,6 +26,7 @@ from typing import Any
 
 KINDS = ("plain", "crawl_delay", "request_rate", "retry_after", "failing", "slow", "redirecting",
          "two_names", "rules_away", "target")
+SECOND_ROUND = 1_000               # page 7 leads to page 1007, which leads nowhere
 _MOST_BACK_OFF = 4.0               # on hosts whose pace the operator set (crawl/politeness.py)
 
 
@@ -61,10 +62,11 @@ class Closest:
     gaps: int                      # how many there were
 
 
-def closest(log: Iterable[Served]) -> dict[str, Closest]:
+def closest(log: Iterable[Served], around: float | None = None) -> dict[str, Closest]:
     """Returns kind -> its closest two requests; kinds without two requests to one host are not in it.
 
-    Requests that overlap give a negative ratio.
+    Requests that overlap give a negative ratio.  With `around`, only those count of which one began before that moment
+    and the other after it.
     """
     hosts: dict[str, list[Served]] = collections.defaultdict(list)
     for line in log:
@@ -78,6 +80,8 @@ def closest(log: Iterable[Served]) -> dict[str, Closest]:
             if before.ended + before.due_s >= free_at:
                 free_at, due_s = before.ended + before.due_s, before.due_s
             gap_s = after.begun - (free_at - due_s)
+            if around is not None and not before.begun < around <= after.begun:
+                continue
             found[before.kind].append(Closest(gap_s / due_s, gap_s, due_s, host, 0))
     return {kind: dataclasses.replace(min(all_of_it, key=lambda one: one.ratio), gaps=len(all_of_it))
             for kind, all_of_it in sorted(found.items())}
@@ -114,8 +118,11 @@ class PolitenessWeb:
             status, body = 200, self._robots(host, kind)
         elif path.strip("/").split("/")[0].isdigit():
             self._asked[host, path] += 1
-            is_trouble = self._asked[host, path] == 1 and int(path.strip("/").split("/")[0]) % 3 == 1
+            page = int(path.strip("/").split("/")[0])
             status, body = 200, b"<!doctype html><title>t</title><p>A page."
+            is_trouble = self._asked[host, path] == 1 and page % 3 == 1
+            if page < SECOND_ROUND:
+                body += f"<a href=/{page + SECOND_ROUND}>next</a>".encode()
             if kind == "redirecting":
                 status, headers = 302, {"Location": f"http://{self._target(host, int(path[1:]))}{path}/from/{host}"}
             elif kind == "retry_after" and is_trouble:

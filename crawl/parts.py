@@ -39,7 +39,7 @@ _OPEN = "open"                     # first word of the name of a part that is be
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PartLimits:
-    """When a part is closed: what a kill can lose."""
+    """When a part is closed.  A kill can lose what is open and the part before it, while that is on its way."""
 
     rows: int = 5_000              # log rows wait in memory, 2 to 4 KB each
     bytes: int = 256 << 20
@@ -137,7 +137,8 @@ class PartWriter:
         if self._file is not None:
             with contextlib.suppress(OSError):                 # what is left in its buffer is thrown away
                 self._file.close()
-            os.unlink(self._file.name)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file.name)
         self._sealed = self._storing = self._file = None
 
     @property

@@ -35,6 +35,12 @@ def test_requests_that_overlap_and_a_long_pause_that_later_answers_do_not_shorte
     assert [closest([line(0, 0, 10), line(1, 1, 1), line(2, 2, 1)])["plain"].ratio] == [0.1]
 
 
+def test_across_a_moment_only_the_two_requests_around_it_count():
+    log = [line(0, 0, 2), line(1, 1, 2), line(5, 5, 2), line(6, 6, 2)]
+    assert dataclasses.astuple(closest(log, 4)["plain"]) == (2.0, 4, 2, "a.test", 1)
+    assert closest(log, 5)["plain"].gaps == 1 and closest(log, 7) == {}
+
+
 @pytest.mark.parametrize("own_s, polite", [(0.1, True), (0.05, False)])
 def test_a_crawl_over_three_shards_side_by_side(tmp_path, own_s, polite):
     web = PolitenessWeb(2 * len(KINDS), 4, Delays(own_s=0.1, asked_s=0.25, retry_after_s=1))
