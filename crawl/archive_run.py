@@ -38,9 +38,10 @@ from crawl.warc_pages import Other, PageRules, page_in
 from crawl.warc_reader import Record, read_records
 from crawl.wat import found_in_wat
 
-FORMAT = 8                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
+FORMAT = 9                         # 2: backgrounds, input, object, itemprop; 3: licences, what others are told;
                                    # 4: occurrences of several records in one gzip member differ; 5: code pages
-                                   # 6: addresses in WARC files; 7: fingerprints; 8: lazy posters, objects
+                                   # 6: addresses in WARC files; 7: fingerprints; 8: lazy posters, objects;
+                                   # 9: log rows know validators
 Run = Callable[[str, Callable[[Any], None]], None]
 Row = FetchLog | Found | PageImages | BrokenRow | str         # of the last only the name is counted
 _TABLES: dict[str, tuple[type, str]] = {"candidates": (Candidate, "occurrence"), "pages": (Page, "url_key"),

@@ -33,6 +33,10 @@ def register(subparsers: Any) -> None:
                     "tables pages, links and candidates. Killed or stopped, it goes on where it was. "
                     "`imagebert crawl robots URL` explains what robots.txt says of a URL.")
     add_seed_options(crawl)
+    crawl.add_argument("--recrawl", action="store_true",
+                       help="go on from the current crawl: ask everything it knows again, pages by what changed (ETag, "
+                            "Last-Modified); what stands is not stored twice. Stopped, it goes on; each finished one "
+                            "is followed by another")
     add_output_options(crawl)
     add_network_options(crawl)
     add_build_options(crawl)
@@ -242,11 +246,12 @@ def crawl_command(args: argparse.Namespace) -> int:
     network = network_from(args)
     if args.dry_run:
         with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
-            plan, _ = plan_crawl(args.out, seeds_file(args, folder), config, network, args.run)
+            plan, _ = plan_crawl(args.out, seeds_file(args, folder), config, network, args.run, recrawl=args.recrawl)
         print_plans([plan], args.json)
         return 0
     with run_lock(args.out):
-        print_manifest(crawl_pages(args.out, seeds_file(args), config, network, args.run), args.json)
+        print_manifest(crawl_pages(args.out, seeds_file(args), config, network, args.run, recrawl=args.recrawl),
+                       args.json)
     return 0
 
 

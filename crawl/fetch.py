@@ -85,9 +85,12 @@ class Client:
         """Returns whether another request has to wait: too many of them, or too many bytes held."""
         return self.in_flight >= self._network.max_in_flight or self._held > self._network.max_buffered_bytes
 
-    def start(self, url: str, kind: str, timeout_s: float, token: Any) -> None:
-        """Begins a request of a `page`, `sitemap`, `image` or `robots` file; `token` comes back with its answer."""
-        request = _Request(url, kind, timeout_s, token)
+    def start(self, url: str, kind: str, timeout_s: float, token: Any, lines: tuple[str, ...] = ()) -> None:
+        """Begins a request of a `page`, `sitemap`, `image` or `robots` file; `token` comes back with its answer.
+
+        Args: lines: header lines beside those of every request of its kind.
+        """
+        request = _Request(url, kind, timeout_s, token, lines)
         host, port = urls.host(url), urls.port(url)
         dialled, dialled_port = self._network.mapped(host, port) or (host, port)
         if urls.is_ip(dialled):
@@ -120,7 +123,7 @@ class Client:
         transfer = _Transfer(request.url, request.kind, request.timeout_s - dns_s, self._policy,
                              self._addresses.may_dial, dns_s)
         easy = self._idle.pop() if self._idle else self._handle()
-        self._set_up(easy, transfer)
+        self._set_up(easy, transfer, request.lines)
         easy.setopt(pycurl.CONNECT_TO, [f"{_bracketed(urls.host(request.url))}:{urls.port(request.url)}:"
                                         f"{_bracketed(address)}:{port}"])
         self._multi.add_handle(easy)
@@ -181,11 +184,11 @@ class Client:
             easy.setopt(option, value)
         return easy
 
-    def _set_up(self, easy: Any, transfer: _Transfer) -> None:
+    def _set_up(self, easy: Any, transfer: _Transfer, lines: tuple[str, ...]) -> None:
         """Sets every option that depends on the request: a handle is used again without a reset."""
         for option, value in (
                 (pycurl.URL, transfer.url), (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
-                (pycurl.HTTPHEADER, accept_lines(transfer.kind)),
+                (pycurl.HTTPHEADER, [*accept_lines(transfer.kind), *lines]),
                 (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
                 (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
             easy.setopt(option, value)
@@ -203,6 +206,7 @@ class _Request:
     kind: str
     timeout_s: float
     token: Any
+    lines: tuple[str, ...]
 
 
 class _Transfer:

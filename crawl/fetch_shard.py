@@ -34,7 +34,8 @@ commit, drops what he has not committed, and waits in turn.
 
 A page body: crawl.warc.read_response(out + "/" + log.part, log.offset, log.length, policy.page_decoded_bytes)
     -> warc.Response(url, status, headers: tuple[tuple[str, str], ...], body: bytes decoded, record_id); log.sha256 is
-    that of the decoded body.  A row with `part == ""` has no stored body: parse only rows with outcome "ok".
+    that of the decoded body.  A row with `part == ""` has no stored body: parse only rows whose outcome is in
+    crawl.records.STORED.
 An image: storage.read_range(join(out, log.part), log.offset, log.length); `image_of(log) -> crawl.records.Image`.
 Seeds: crawl.policy.require_contact(policy, network, urls) raises UsageError before a run; a URL found later that lies
     on the open web ends as the row `blocked_no_contact` instead, for half a crawl is no reason to stop it.
@@ -43,7 +44,9 @@ Signals of a page: `log.signals` has those of robots.txt, tdmrep.json, ai.txt an
 
 Outcomes of a row
     ok                     stored (pages: also `truncated`)
-    http_<status>          any other final status, 404 or 500 say
+    not_modified           a recrawl asked with a condition and got a 304: the row has the address of the earlier bytes
+    unchanged              a recrawl got the same bytes again: likewise
+    http_<status>          any other final status, 404 or 500 say; http_304 for one that was not asked for
     timeout_total, too_slow, connect_error, dns_error (no such name), dns_failure (no answer), tls_error,
     protocol_error, disconnected           the network's
     too_large, bomb, bad_encoding, not_html, empty_body    the body's (a page that is cut is `ok` and `truncated`)
@@ -62,12 +65,9 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from crawl import quarantine, storage, urls, warc
 from crawl.block_list import BlockFile, BlockList
@@ -78,17 +78,12 @@ from crawl.partitions import Partitions
 from crawl.parts import Part, PartLimits, PartWriter, committed, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
-from crawl.request_head import request_head
-from crawl.sniff import sniff
 from crawl.stages import recorded_time
-from crawl.suppress import SUPPRESSED
 from crawl.tables import read_column, read_matching, read_table
 from crawl.tally import Tally
-from crawl.visits import Visit, Visits
+from crawl.visit_rows import VisitRows
+from crawl.visits import Visits
 
-# Refused in the answer itself, so that there is a body not to be stored.
-REFUSED_AFTER = frozenset({"optout_header", "optout_meta"})
-_MAX_HEADERS, _MAX_HEADER = 64, 1024
 _WAIT_S = 0.5                      # between two looks at a shard that another worker fetches
 
 _log = logging.getLogger(__name__)
@@ -126,17 +121,17 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
               PageRefusals(policy) as refusals,
               PartWriter(directory, out, first.shard, seen.index, kind, limits, _opening(kind, policy, round),
                          confirm=work.confirm, keep=work.keep) as writer):
+            rows = VisitRows(kind, round, out, policy, block_list, refusals)
             for visit in visits.run(todo):
                 work.keep()
                 if visit is not None:
-                    row, stored = _logged(visit, kind, round, policy, block_list, refusals)
-                    if row.outcome in REFUSED_AFTER and stored:
-                        quarantine.keep(directory, kind, row.url_key, stored)
-                        stored = b""
-                    writer.add(row, visits.new_hosts, stored, _request_of(row, policy))
+                    kept = rows.kept(visit)
+                    if kept.denied:
+                        quarantine.keep(directory, kind, kept.row.url_key, kept.denied)
+                    writer.add(kept.row, visits.new_hosts, kept.stored, kept.beside, kept.revisit)
                     visits.new_hosts.clear()
                     tally.names = visits.names
-                    tally.add(visit.row.politeness_key, row.outcome)
+                    tally.add(visit.row.politeness_key, kept.row.outcome)
                 if writer.is_full() and writer.seal() or writer.settle():
                     yield from seen.new_parts()
             while writer.commit():
@@ -206,50 +201,3 @@ def _opening(kind: str, policy: FetchPolicy, round_number: int) -> Callable[[str
     if kind == "image":
         return lambda name: b""
     return lambda name: warc.warcinfo(f"round-{round_number}/{name}.warc.gz", recorded_time(), policy.header)
-
-
-def _request_of(row: FetchLog, policy: FetchPolicy) -> bytes:
-    """Returns the WARC member of the request that a stored page or sitemap answered, b"" for any other row."""
-    if not row.warc_record_id:
-        return b""
-    return warc.request(request_head(row.final_url, row.kind, policy.header), row.final_url, row.url_key, row.round,
-                        row.fetched_at)
-
-
-def _logged(visit: Visit, kind: str, round_number: int, policy: FetchPolicy, block_list: BlockList,
-            refusals: PageRefusals) -> tuple[FetchLog, bytes]:
-    """Returns the log row of a visit and its bytes: to be stored where it is `ok`, for the quarantine where not."""
-    fetched, answer = visit.fetched, visit.fetched.answer
-    outcome, facts = fetched.outcome, {}
-    if outcome == "ok" and block_list.arrived_at_suppressed(fetched.final_url):
-        outcome = SUPPRESSED
-    if kind == "image":
-        facts = {"format": "", "width": 0, "height": 0}
-        if outcome == "ok":
-            sniffed = sniff(answer.body, policy.max_pixels)
-            outcome = sniffed.reason or block_list.refusal(answer.body) or "ok"
-            facts = {"format": sniffed.format, "width": sniffed.width, "height": sniffed.height}
-    identity = warc.record_id(visit.row.url_key, round_number) if kind == "page" else ""
-    values: dict[str, Any] = dict(
-        url_key=visit.row.url_key, url=visit.row.url, kind=visit.row.kind, depth=visit.row.depth, outcome=outcome,
-        http_status=answer.status, final_url=fetched.final_url, redirects=fetched.redirects,
-        content_type=answer.header("content-type")[:256], fetched_at=visit.fetched_at, body_bytes=len(answer.body),
-        truncated=answer.truncated, signals=visit.signals, permission=visit.permission, part="", offset=0, length=0,
-        sha256=hashlib.sha256(answer.body).hexdigest() if answer.body else "",
-        warc_record_id=identity if outcome == "ok" else "", round=round_number, **facts)
-    log = _log_type(kind)(**values)
-    if log.outcome == "ok" and log.kind == "page":
-        log = refusals.settle(log, answer.body)
-    if log.outcome in REFUSED_AFTER:
-        log = dataclasses.replace(log, warc_record_id="", headers=_kept_headers(answer.headers))
-    elif log.outcome != "ok":
-        return log, b""
-    if log.outcome != "ok" and (not policy.keep_denied or kind == "image" and block_list.refusal(answer.body)):
-        return log, b""                # what is on the list lies nowhere, in no quarantine either
-    return log, warc.response(answer, identity, visit.fetched_at) if kind == "page" else answer.body
-
-
-def _kept_headers(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
-    """Returns the headers of a refused answer, bounded; cookies are nobody's evidence."""
-    return tuple(f"{name}: {value}"[:_MAX_HEADER] for name, value in headers[:_MAX_HEADERS]
-                 if name.lower() != "set-cookie")

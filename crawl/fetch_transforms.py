@@ -20,7 +20,7 @@ from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits
 from crawl.policy import FetchPolicy, Network
-from crawl.records import FetchLog, FetchRow, Image, ImageLog
+from crawl.records import STORED, FetchLog, FetchRow, Image, ImageLog
 from crawl.sitemaps import Named, SitemapRules
 from crawl.stages import record_as, recorded_epoch
 from crawl.suppress import Suppression
@@ -174,7 +174,7 @@ class _ParseFn(beam.DoFn):
 
     def _stored(self, part: Part) -> Iterator[tuple[FetchLog, bytes]]:
         for log in read_table(storage.join(self._directory, part.log.name), FetchLog):
-            if log.outcome == "ok":
+            if log.outcome in STORED:
                 yield log, read_response(storage.join(self._out, log.part), log.offset, log.length,
                                          self._most_bytes).body
 

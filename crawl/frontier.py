@@ -16,7 +16,7 @@ from crawl.suppress import SUPPRESSED, Suppression
 from crawl.tables import stable_hash
 from crawl.traps import Place, TrapRules, fault_of
 
-DUE = "due"
+DUE, NOFOLLOW, REACHED = "due", "nofollow", "reached_by_redirect"
 _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
 # A later round may end otherwise; everything else that is not ok is the answer.
 _PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "dns_failure", "disconnected",
@@ -131,9 +131,9 @@ def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[F
     if logs:
         return _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number,
                                             content=content or entry.content), logs[0].outcome, rules)
-    if entry.status == DUE and arrivals:
-        return dataclasses.replace(entry, depth=depth, status="reached_by_redirect", last_round=round_number)
-    if entry.status in ("nofollow", "too_deep") and links:
+    if entry.status in (DUE, REACHED) and arrivals:
+        return dataclasses.replace(entry, depth=depth, status=REACHED, last_round=round_number)
+    if entry.status in (NOFOLLOW, "too_deep") and links:
         # A shorter way, or one that may be followed, opens what was closed.
         found = _discovered(links, (), rules, sites, round_number)
         if found.status == DUE:
@@ -155,9 +155,9 @@ def _discovered(links: Sequence[Link], arrivals: Sequence[FetchLog], rules: Fron
     url = arrivals[0].final_url if arrivals else links[0].dst_url
     depth = min([link.depth for link in followed or links] + [log.depth + 1 for log in arrivals])
     if arrivals:
-        status = "reached_by_redirect"
+        status = REACHED
     elif not followed:
-        status = "nofollow"
+        status = NOFOLLOW
     else:
         status = refuse(url, depth, rules, sites) or DUE
     kind = "sitemap" if not arrivals and any(link.kind == "sitemap" for link in followed) else "page"

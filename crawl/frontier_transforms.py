@@ -17,7 +17,7 @@ from crawl.frontier import (
     telling_links,
     update,
 )
-from crawl.records import CrawlEntry, FetchLog
+from crawl.records import STORED, CrawlEntry, FetchLog
 from crawl.suppress import Suppression
 from crawl.tables import read_column
 from crawl.transforms import by_url_key
@@ -56,7 +56,7 @@ class UpdateCrawl(beam.PTransform):
 
 
 def _is_redirected(log: FetchLog) -> bool:
-    return log.outcome == "ok" and log.final_url not in ("", log.url)
+    return log.outcome in STORED and log.final_url not in ("", log.url)
 
 
 @dataclasses.dataclass

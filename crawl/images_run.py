@@ -26,7 +26,8 @@ from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, 
 from crawl.suppress import suppression
 from crawl.tables import FileEntry
 
-FORMAT = 4                         # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type
+# 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators
+FORMAT = 5
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 

@@ -147,11 +147,13 @@ class PartWriter:
         identity = hashlib.sha256(self._folder.encode()).hexdigest()[:12]
         return f"{_OPEN}-{identity}.{socket.gethostname()}-"
 
-    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"") -> None:
+    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"",
+            revisit: bytes = b"") -> None:
         """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
 
-        `before` is stored in front of them and not addressed: the request's own member.  The row's address is set
-        when the part is committed.
+        `before` is stored in front of them and not addressed: the members of the request and of metadata.  The row's
+        address is set when the part is committed: that of the bytes, or of the `revisit` record that says that those at
+        the address which the row has already still stand.
         """
         if not self._rows:
             self._opened_at = self._clock()
@@ -160,8 +162,8 @@ class PartWriter:
         if before:
             self._append(before)
         place = None
-        if stored:
-            place = self._store_image(row, stored) if self._kind == "image" else self._append(stored)
+        if stored or revisit:
+            place = self._store_image(row, stored) if self._kind == "image" else self._append(stored or revisit)
         self._rows.append((row, place))
 
     def is_full(self) -> bool:

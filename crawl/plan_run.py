@@ -27,23 +27,24 @@ from crawl.tables import FileEntry, read_column, read_matching, read_table
 _OVER_QUOTA, _LAST_ROUND = "not_selected_quota", "not_selected_max_rounds"
 
 
-def plan_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run) -> tuple[Plan, str]:
+def plan_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
+               recrawl: bool = False) -> tuple[Plan, str]:
     """Returns what the next round of a crawl would fetch and why not what it knows besides, and its manifest's digest.
 
     The digest is "" while the crawl is not finished.
     """
-    crawl = open_crawl(out, seeds_file, config, network, run, looks_only=True)
+    crawl = open_crawl(out, seeds_file, config, network, run, recrawl=recrawl, looks_only=True)
     finished = read_manifest(out, crawl.stage.folder)
     if finished is not None:
         return _nothing("page", finished, config.fetch, network), finished.digest
     rounds = _finished_rounds(crawl)
-    number = len(rounds)
+    number = crawl.number(rounds)
     with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
         tables = select_due(crawl, rounds, folder)
         lists, directory = _paths(folder, tables["fetch_list"]), crawl.directory(number)
         hosts = [path for done in rounds for path in crawl.paths(done["hosts"])]
         planner, done_keys = _planner("page", config.fetch, network, lists, directory, config.shards, hosts)
-        is_last = number >= config.max_rounds
+        is_last = len(rounds) >= config.max_rounds
         selected: set[str] = set()
         for row in _rows(lists, FetchRow):
             selected.add(row.url_key)
@@ -102,7 +103,7 @@ def _nothing(kind: str, finished: Manifest, policy: FetchPolicy, network: Networ
 def _finished_rounds(crawl: Crawl) -> list[Tables]:
     rounds: list[Tables] = []
     while True:
-        selected, fetched = (read_state(crawl, len(rounds), job) for job in ("selected", "fetched"))
+        selected, fetched = (read_state(crawl, crawl.number(rounds), job) for job in ("selected", "fetched"))
         if selected is None or fetched is None:
             return rounds
         rounds.append(selected | fetched)

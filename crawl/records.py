@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 ALLOW, DENY, UNKNOWN = "allow", "deny", "unknown"
+NOT_MODIFIED, UNCHANGED = "not_modified", "unchanged"
+STORED = frozenset({"ok", NOT_MODIFIED, UNCHANGED})    # outcomes of a fetch whose row has the address of a body
 
 
 class Row:
@@ -66,6 +68,32 @@ class Trap:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Signal(Row):
+    """One permission signal as found: robots, meta_robots, x_robots_tag, tdm, ..."""
+
+    name: str
+    raw: str                       # as the server sent it, cut at 512 characters
+    verdict: str                   # allow, deny or unknown
+    evidence: str                  # e.g. the robots.txt line number and rule
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Earlier(Row):
+    """The answer of a URL that an earlier crawl stored: what a recrawl asks to be told of changes to."""
+
+    url: str                       # that answered, after redirects
+    etag: str                      # "" without a well-formed one, as last_modified
+    last_modified: str
+    content_type: str
+    body_bytes: int
+    sha256: str
+    part: str                      # address of the WARC record
+    offset: int
+    length: int
+    signals: tuple[Signal, ...]    # of its headers
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class FetchRow(Row):
     """One row of a fetch list: what a fetch shard is to do, in this order."""
 
@@ -76,16 +104,7 @@ class FetchRow(Row):
     depth: int
     politeness_key: str            # registrable domain, or host:port of an IP literal
     shard: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Signal(Row):
-    """One permission signal as found: robots, meta_robots, x_robots_tag, tdm, ..."""
-
-    name: str
-    raw: str                       # as the server sent it, cut at 512 characters
-    verdict: str                   # allow, deny or unknown
-    evidence: str                  # e.g. the robots.txt line number and rule
+    earlier: tuple[Earlier, ...] = ()    # at most one: what a recrawl knows of the URL
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,6 +134,11 @@ class FetchLog(Row):
     headers: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)   # `name: value`, where a refusal in a
     #                                header or meta element kept the body from being stored; else none
     links: tuple[str, ...] = dataclasses.field(default=(), kw_only=True)     # of such a page, those to be followed
+    etag: str = dataclasses.field(default="", kw_only=True)                  # of a page, as the server sent it
+    last_modified: str = dataclasses.field(default="", kw_only=True)
+    revisit_part: str = dataclasses.field(default="", kw_only=True)          # address of the revisit record, where
+    revisit_offset: int = dataclasses.field(default=0, kw_only=True)         # `part` is that of earlier bytes
+    revisit_length: int = dataclasses.field(default=0, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

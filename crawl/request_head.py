@@ -12,8 +12,10 @@ def accept_lines(kind: str) -> list[str]:
     return [f"Accept: {_ACCEPT[kind]}", f"Accept-Encoding: {'identity' if kind == 'image' else 'gzip, br'}"]
 
 
-def request_head(url: str, kind: str, user_agent: str) -> bytes:
+def request_head(url: str, kind: str, user_agent: str, more: tuple[str, ...] = ()) -> bytes:
     """Returns the bytes that `fetch.Client` sends for a normalised URL: libcurl's order of lines, over HTTP/1.1.
+
+    Args: more: further header lines, the conditions of a request.
 
     >>> request_head("http://a.test/x?y", "page", "bot/1.0").splitlines()[:3]
     [b'GET /x?y HTTP/1.1', b'Host: a.test', b'User-Agent: bot/1.0']
@@ -21,5 +23,6 @@ def request_head(url: str, kind: str, user_agent: str) -> bytes:
     host = f"[{urls.host(url)}]" if ":" in urls.host(url) else urls.host(url)
     usual = {"http": 80, "https": 443}[urls.scheme(url)]
     named = host if urls.port(url) == usual else f"{host}:{urls.port(url)}"
-    lines = [f"GET {urls.target(url)} HTTP/1.1", f"Host: {named}", f"User-Agent: {user_agent}", *accept_lines(kind)]
+    lines = [f"GET {urls.target(url)} HTTP/1.1", f"Host: {named}", f"User-Agent: {user_agent}", *accept_lines(kind),
+             *more]
     return "\r\n".join([*lines, "", ""]).encode("ascii")

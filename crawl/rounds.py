@@ -10,10 +10,10 @@
                     round-05/candidates-*           after the last round: what sitemaps gave to the pages
 
 A killed crawl goes on at the job it was in, and a fetch job inside its parts.  The driver reads names and counts only.
+A recrawl (crawl/recrawl.py) is the same with another beginning: everything that the crawl before knew is due.
 """
 from __future__ import annotations
 
-import collections
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -23,28 +23,31 @@ from crawl import storage, urls
 from crawl.block_list import BlockFile
 from crawl.config import digest
 from crawl.errors import UsageError
-from crawl.frontier import DUE, FrontierRules, is_deferred, seed_entry
+from crawl.frontier import DUE, REACHED, FrontierRules, seed_entry
 from crawl.html import ParseLimits
 from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
-from crawl.records import Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage, Trap
+from crawl.records import STORED, Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage, Trap
+from crawl.recrawl import BEFORE, MOMENT, begun
+from crawl.round_funnel import deferred, funnels, rows_of, standing_note
 from crawl.seeds import read_seeds, way_out
 from crawl.sitemaps import SitemapRules
-from crawl.stages import Funnel, Manifest, Stage, funnel_of
+from crawl.stages import Manifest, Stage
 from crawl.suppress import suppression
 from crawl.tables import FileEntry, from_row, read_table
 
 # 2: links know the kind of their target; 3: srcset and URLs as browsers read them; 4: requests are stored too;
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
 # 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
-# 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds
-FORMAT = 11
+# 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds;
+# 12: metadata records, validators
+FORMAT = 12
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
 _MAX_SEED_NOTES = 20
 _MAX_TRAP_NOTES = 8
-_REACHED = frozenset({"ok", "reached_by_redirect"})
+_REACHED_SEED = STORED | {REACHED}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +78,12 @@ class Crawl:
     network: Network
     seeds: tuple[str, ...]
     run: Run
+    before: Manifest | None = None         # the crawl that a recrawl goes on from
+
+    def number(self, rounds: list[Tables]) -> int:
+        """Returns the number of the round after those: numbers go on from crawl to crawl, so record ids differ."""
+        extra = self.before.extra if self.before else {"rounds": 0}
+        return len(rounds) + int(extra.get("next_round", extra["rounds"]))
 
     def name(self, round_number: int) -> str:
         """Returns the folder of a round, relative to the stage folder."""
@@ -89,48 +98,56 @@ class Crawl:
         return tuple(storage.join(self.stage.directory, entry.name) for entry in entries)
 
 
-def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run) -> Manifest:
+def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
+                recrawl: bool = False) -> Manifest:
     """Returns the manifest of the tables pages, candidates, links, fetch_log, fetch_list, hosts, crawldb, seeds, traps.
 
-    Raises UsageError for a bad seeds file, and when no seed at all can be fetched.
+    Args:
+        recrawl: go on from the current crawl of `out`, which is no end: ask its pages for what has changed.
+
+    Raises UsageError for a bad seeds file, when no seed at all can be fetched, and when there is no crawl to recrawl.
     """
-    crawl = open_crawl(out, seeds_file, config, network, run)
+    crawl = open_crawl(out, seeds_file, config, network, run, recrawl=recrawl)
     finished = crawl.stage.finished()
     if finished is not None:
         return finished
     rounds: list[Tables] = []
     while True:
         selected = _select(crawl, rounds)
-        if not _rows(selected["fetch_list"]) or len(rounds) >= config.max_rounds:
+        if not rows_of(selected["fetch_list"]) or len(rounds) >= config.max_rounds:
             break
         rounds.append(selected | _fetch_and_parse(crawl, rounds, selected))
     return _commit(crawl, rounds, selected)
 
 
 def open_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
-               looks_only: bool = False) -> Crawl:
+               recrawl: bool = False, looks_only: bool = False) -> Crawl:
     """Returns the crawl of these seeds, new, half done or finished; with `looks_only` nothing is written."""
     seeds = read_seeds(seeds_file)
     require_contact(config.fetch, network, seeds)
-    stage = Stage.open(out, "crawl", FORMAT, config, {"seeds": digest(list(seeds))}, fetches=True,
-                       looks_only=looks_only)
-    return Crawl(stage, config, network, seeds, run)
+    inputs, before = {"seeds": digest(list(seeds))}, None
+    if recrawl:
+        before, moment = begun(out)
+        inputs |= {BEFORE: before.digest, MOMENT: moment}
+    stage = Stage.open(out, "crawl", FORMAT, config, inputs, fetches=True, looks_only=looks_only)
+    return Crawl(stage, config, network, seeds, run, before)
 
 
 def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
     """Returns crawldb and the fetch lists at the beginning of the next round: the first job of a round."""
-    number = len(rounds)
+    number = crawl.number(rounds)
     done = read_state(crawl, number, "selected")
     return done or _write_state(crawl, number, "selected", select_due(crawl, rounds, crawl.directory(number)))
 
 
 def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
     """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
-    number = len(rounds)
+    number, earlier = crawl.number(rounds), crawl.before
     from crawl.fetch_transforms import WriteFetchLists
     from crawl.frontier_transforms import HoldBack, PageContents, SelectDue, UpdateCrawl
+    from crawl.recrawl_transforms import DueAgain, OrphansDue, WithEarlier
     from crawl.sitemap_transforms import NamedSitemaps
-    from crawl.transforms import ReadTables, WriteTable, entries_of, given, merged
+    from crawl.transforms import ReadTable, ReadTables, WriteTable, entries_of, given, merged
     from crawl.trap_transforms import CloseTraps, LargestTraps
     config = crawl.config
     sites = frozenset(urls.site(url) for url in crawl.seeds)
@@ -144,6 +161,11 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
                 crawl.paths(rounds[-1]["hosts"]), config.sitemaps))
             contents = root | "Read contents" >> PageContents(crawl.paths(rounds[-1]["pages"]))
             entries = (*before.values(), contents) | "Update crawl" >> UpdateCrawl(config.frontier, sites, number - 1)
+            if earlier:
+                entries = entries | "Orphans" >> OrphansDue(crawl.number([]), config.frontier, sites)
+        elif earlier:
+            known = root | "Known" >> ReadTable(earlier.paths("crawldb"), CrawlEntry)
+            entries = (known, root | "Seeds" >> given(list(crawl.seeds))) | DueAgain(config.frontier, sites)
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
         entries = entries | "Hold back" >> HoldBack(suppression(crawl.stage.out)) | "Close traps" >> CloseTraps(
@@ -152,8 +174,11 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
          | "Write traps" >> WriteTable(directory, "traps", Trap, "group", 1))
         entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)
         entries | "Write seeds" >> WriteTable(directory, "seeds", CrawlEntry, "url_key", 1, only=("depth", 0))
-        (entries | "Select due" >> SelectDue(config.frontier, config.shards)
-         | "Write fetch lists" >> WriteFetchLists(directory, config.shards))
+        selected = entries | "Select due" >> SelectDue(config.frontier, config.shards)
+        if earlier:
+            logs = root | "Earlier logs" >> ReadTable(earlier.paths("fetch_log"), FetchLog)
+            selected = (selected, logs) | "Hold earlier" >> WithEarlier()
+        selected | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
 
     crawl.run(f"crawl: select round {number}", build)
     buckets = {"crawldb": config.buckets, "seeds": 1, "traps": 1, "fetch_list": config.shards}
@@ -162,14 +187,15 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
 
 def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Tables:
     """Returns the fetch log, pages, links and candidates of a round: its second job."""
-    number = len(rounds)
+    number = crawl.number(rounds)
     done = read_state(crawl, number, "fetched")
     if done is not None:
         return done
     from crawl.fetch_transforms import FetchShards, ParseParts
     from crawl.transforms import WriteTable, entries_of, given
     directory, config = crawl.directory(number), crawl.config
-    known_hosts = tuple(path for tables in rounds for path in crawl.paths(tables["hosts"]))
+    known_hosts = (crawl.before.paths("hosts") if crawl.before else ()) + tuple(
+        path for tables in rounds for path in crawl.paths(tables["hosts"]))
 
     def build(root: Any) -> None:
         shards = root | "Shards" >> given(list(range(config.shards)))
@@ -184,23 +210,23 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
         images | "Write sitemap images" >> WriteTable(directory, "sitemap_images", SitemapImage, "page_key",
                                                       config.buckets)
 
-    crawl.run(f"crawl: fetch round {number}, {_rows(selected['fetch_list'])} pages", build)
+    crawl.run(f"crawl: fetch round {number}, {rows_of(selected['fetch_list'])} pages", build)
     parts = [part for shard in range(config.shards) for part in committed(directory, shard)]
     tables = {name: tuple(entries_of(directory, name, config.buckets))
               for name in ("pages", "links", "candidates", "sitemap_images")}
     tables |= {"fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
                "warc": tuple(part.bytes for part in parts)}
-    if _rows(tables["fetch_log"]) != _rows(selected["fetch_list"]):
-        raise AssertionError(f"round {number}: {_rows(selected['fetch_list'])} rows in the fetch lists, "
-                             f"{_rows(tables['fetch_log'])} in the logs")
+    if rows_of(tables["fetch_log"]) != rows_of(selected["fetch_list"]):
+        raise AssertionError(f"round {number}: {rows_of(selected['fetch_list'])} rows in the fetch lists, "
+                             f"{rows_of(tables['fetch_log'])} in the logs")
     return _write_state(crawl, number, "fetched", tables)
 
 
 def _name_images(crawl: Crawl, rounds: list[Tables]) -> Tables:
     """Returns the candidates that sitemaps give to the pages of all rounds, in no job where there are none."""
-    if not any(_rows(tables["sitemap_images"]) for tables in rounds):
+    if not any(rows_of(tables["sitemap_images"]) for tables in rounds):
         return {"candidates": ()}
-    number = len(rounds)
+    number = crawl.number(rounds)
     done = read_state(crawl, number, "named")
     if done is not None:
         return done
@@ -223,45 +249,28 @@ def _name_images(crawl: Crawl, rounds: list[Tables]) -> Tables:
 def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
     """Finishes the stage; gives it up with a UsageError when no seed was reached."""
     notes = [*_seed_notes(crawl, last), *_trap_notes(crawl, last)]
-    left = _rows(last["fetch_list"])
+    left = rows_of(last["fetch_list"])
     if left:
         notes.append(f"{left} pages and more are left due after {len(rounds)} rounds (max_rounds)")
-    logs = tuple(entry for tables in rounds for entry in tables["fetch_log"])
-    deferred = sum(count for entry in logs for name, count in entry.outcomes if is_deferred(name))
-    if deferred:
-        notes.append(f"{deferred} fetches were put off (outcomes deferred_*), to be tried again in a later round")
     tables: Tables = {name: tuple(entry for round_tables in rounds for entry in round_tables[name])
                       for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list",
                                    "sitemap_images")}
     from_sitemaps = _name_images(crawl, rounds)["candidates"]
     tables |= {name: last[name] for name in ("crawldb", "seeds", "traps")}
     tables["candidates"] += from_sitemaps
-    funnel = [_page_funnel(tables)]
-    if named := _rows(tables["sitemap_images"]):
-        once = _rows(from_sitemaps)
-        ended = (("candidate", once), ("repeated_or_over_limit", named - once))
-        funnel.append(Funnel("crawl", "image in a sitemap", named, tuple(pair for pair in ended if pair[1])))
-    candidates = _rows(tables["candidates"])
-    funnel.append(Funnel("crawl", "candidate row", candidates, (("found", candidates),) if candidates else ()))
-    funnel.append(funnel_of("crawl", "known URL", tables["crawldb"]))
-    return crawl.stage.commit(tables, funnel, notes=notes, extra={"rounds": len(rounds), "left_due": left})
-
-
-def _page_funnel(tables: Tables) -> Funnel:
-    """Returns how every row of the fetch lists ended; an `ok` fetch counts as what it became."""
-    totals: collections.Counter[str] = collections.Counter()
-    for entry in (*tables["fetch_log"], *tables["pages"]):
-        totals.update(dict(entry.outcomes))
-    totals["sitemap_read"] = totals.pop("ok", 0) - _rows(tables["pages"])
-    return Funnel("crawl", "page", _rows(tables["fetch_list"]),
-                  tuple(sorted((name, count) for name, count in totals.items() if count)))
+    if put_off := deferred(tables):
+        notes.append(f"{put_off} fetches were put off (outcomes deferred_*), to be tried again in a later round")
+    if crawl.before and (standing := standing_note(tables, crawl.before.folder)):
+        notes.append(standing)
+    return crawl.stage.commit(tables, funnels(tables, rows_of(from_sitemaps), crawl.before is not None), notes=notes,
+                              extra={"rounds": len(rounds), "next_round": crawl.number(rounds), "left_due": left})
 
 
 def _seed_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
     """Yields a line for each seed that was not reached; raises UsageError when none was."""
     statuses = {entry.url: entry.status
                 for path in crawl.paths(last["seeds"]) for entry in read_table(path, CrawlEntry)}
-    missed = [url for url in crawl.seeds if statuses[url] not in _REACHED]
+    missed = [url for url in crawl.seeds if statuses[url] not in _REACHED_SEED]
     if len(missed) == len(crawl.seeds):
         url, outcome = missed[0], statuses[missed[0]]
         crawl.stage.give_up()
@@ -286,10 +295,6 @@ def _trap_notes(crawl: Crawl, last: Tables) -> Iterator[str]:
 
 def _said(status: str) -> str:
     return "a passing fault, still due after the last round" if status == DUE else status
-
-
-def _rows(entries: Iterable[FileEntry]) -> int:
-    return sum(entry.rows for entry in entries)
 
 
 def _write_state(crawl: Crawl, number: int, job: str, tables: Tables) -> Tables:

@@ -40,7 +40,7 @@ class SealedPart:
         body = self._store_bytes(stem)
         part = storage.join(os.path.relpath(self.directory, self.out) if not storage.is_remote(self.directory)
                             else self.directory.removeprefix(self.out).strip("/"), body.name)
-        rows = [dataclasses.replace(row, part=part, offset=place[0], length=place[1]) if place else row
+        rows = [_placed(row, part, *place) if place else row
                 for row, place in self.rows]
         return {"bytes": body,
                 "log": self._store_table(stem, ".parquet", ImageLog if self.kind == "image" else FetchLog, rows),
@@ -73,3 +73,10 @@ class SealedPart:
         name = storage.join(self.shard, f"{stem}-{sha256[:12]}{suffix}")
         storage.commit_bytes(storage.join(self.directory, name), data)
         return FileEntry(name=name, bytes=len(data), sha256=sha256, **counted)
+
+
+def _placed(row: FetchLog, part: str, offset: int, length: int) -> FetchLog:
+    """Returns a row with where its bytes are; of a row that has an address, what was written is its revisit record."""
+    if row.part:
+        return dataclasses.replace(row, revisit_part=part, revisit_offset=offset, revisit_length=length)
+    return dataclasses.replace(row, part=part, offset=offset, length=length)

@@ -18,7 +18,8 @@ from crawl.fetch import Client
 from crawl.partitions import Partitions, Pauses
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
-from crawl.records import DENY, FetchRow, Host, Signal
+from crawl.records import DENY, NOT_MODIFIED, FetchRow, Host, Signal
+from crawl.revalidate import NOT_MODIFIED_STATUS, conditions, is_about, merged_signals
 from crawl.robots_access import Access, files_after, host_of, is_fresh, robots_url, with_file, without_file
 from crawl.stages import recorded_time
 
@@ -41,12 +42,14 @@ class Visit:
     signals: tuple[Signal, ...]
     permission: str
     fetched_at: str
+    conditions: tuple[str, ...] = ()       # header lines that the last hop was asked with
 
 
 class _Task:
     """A row, or a file of an authority that comes before its rows, on its way."""
 
-    __slots__ = ("attempts", "authority", "first_url", "host", "last", "redirects", "row", "signals", "spent_s", "url")
+    __slots__ = ("attempts", "authority", "conditions", "first_url", "host", "last", "plain", "redirects", "row",
+                 "signals", "spent_s", "url")
 
     def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None) -> None:
         self.first_url = url
@@ -59,6 +62,8 @@ class _Task:
         self.spent_s = 0.0                 # over all hops of this attempt
         self.last: Fetched | None = None   # how the last attempt failed
         self.signals: tuple[Signal, ...] = ()
+        self.plain = False                 # ask without conditions: a 304 spoke of something that we do not hold
+        self.conditions: tuple[str, ...] = ()      # of the hop that is asked
 
 
 class Visits:
@@ -192,7 +197,8 @@ class Visits:
                 self._load[number] -= 1
                 self._scheduler.give_back(key)
             else:
-                client.start(task.url, kind, seconds, (key, task))
+                task.conditions = () if task.row is None or task.plain else conditions(task.row.earlier, task.url)
+                client.start(task.url, kind, seconds, (key, task), task.conditions)
 
     def _may_ask(self, task: _Task) -> bool:
         """Returns whether a row's next hop may be requested now; if not, it is ended or parked for its robots.txt."""
@@ -251,6 +257,12 @@ class Visits:
             self._queue(task)
         elif answer.outcome == "ok" and answer.status in REDIRECTS and answer.location:
             self._follow(task, answer)
+        elif answer.outcome == "ok" and answer.status == NOT_MODIFIED_STATUS and task.row and task.conditions:
+            if is_about(task.row.earlier[0], answer):
+                self._end(task, self._fetched(task, NOT_MODIFIED, answer))
+            else:
+                task.plain = True
+                self._queue(task)
         else:
             self._end(task, self._fetched(task, _outcome(answer), answer))
         if self._scheduler.is_suspended(key):
@@ -297,12 +309,15 @@ class Visits:
         signals = task.signals
         if fetched.outcome == "ok":
             signals += consent.from_headers(fetched.answer.headers, self._policy.tokens)
-            # A sitemap's own noindex keeps it out of an index; the pages it names are asked for themselves.
-            if permission.refusal(signals, consent.verdict(signals), self._policy.rules) and task.row.kind != "sitemap":
-                fetched = dataclasses.replace(fetched, outcome="optout_header")
+        elif fetched.outcome == NOT_MODIFIED:
+            signals += merged_signals(task.row.earlier[0], fetched.answer, self._policy.tokens)
+        # A sitemap's own noindex keeps it out of an index; the pages it names are asked for themselves.
+        judged = fetched.outcome in ("ok", NOT_MODIFIED) and task.row.kind != "sitemap"
+        if judged and permission.refusal(signals, consent.verdict(signals), self._policy.rules):
+            fetched = dataclasses.replace(fetched, outcome="optout_header")
         refused = fetched.outcome.startswith("optout_")        # perhaps by the policy alone
         verdict = DENY if refused else consent.verdict(signals)
-        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time()))
+        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time(), task.conditions))
 
     def _end_file(self, task: _Task, fetched: Fetched) -> None:
         if task.host is None:

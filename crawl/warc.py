@@ -16,6 +16,7 @@ import zlib
 from crawl import storage
 from crawl.answers import Answer
 from crawl.decode import decode
+from crawl.records import FetchLog
 
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:imagebert-lait:warc")
 _LEVEL = 6
@@ -24,6 +25,7 @@ _RENAMED = {"transfer-encoding": "X-Crawl-Transfer-Encoding"}
 _SNIFFED = 1445                    # bytes looked at
 _HTML = re.compile(rb"<(?:!--|(?:!doctype html|html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br|p)"
                    rb"[ >])", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MAX_RECORD = 256 << 20            # our own come nowhere near it
 
 
@@ -41,6 +43,7 @@ class Response:
     body: bytes                    # decoded
     record_id: str                 # urn:uuid:...
     fetched_at: str
+    payload_digest: str            # of the entity, content coding kept
     truncated: bool                # by us, on the way, or in decoding
 
 
@@ -56,14 +59,12 @@ def warcinfo(name: str, date: str, user_agent: str) -> bytes:
     return _member({
         "WARC-Type": "warcinfo", "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(_NAMESPACE, f'warcinfo {name} {date}')}>",
         "WARC-Date": date, "WARC-Filename": name, "Content-Type": "application/warc-fields",
-        "WARC-Block-Digest": _digest(block)}, block)
+        "WARC-Block-Digest": digest(block)}, block)
 
 
 def response(answer: Answer, identity: str, date: str) -> bytes:
     """Returns the gzip member of one answer; `identity` is its `record_id`, `date` the time it was recorded."""
-    lines = [answer.status_line or f"HTTP/1.1 {answer.status}"]
-    lines += [f"{_RENAMED.get(name.lower(), name)}: {value}" for name, value in answer.headers]
-    block = "\r\n".join([*lines, "", ""]).encode("latin-1") + answer.entity
+    block = _http_head(answer) + answer.entity
     fields = {"WARC-Type": "response", "WARC-Record-ID": f"<{identity}>", "WARC-Date": date,
               "WARC-Target-URI": answer.url}
     if answer.ip:
@@ -72,9 +73,46 @@ def response(answer: Answer, identity: str, date: str) -> bytes:
         fields["WARC-Truncated"] = answer.cut
     if found := identified(answer.body):
         fields["WARC-Identified-Payload-Type"] = found
-    fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": _digest(answer.entity),
-               "WARC-Block-Digest": _digest(block)}
+    fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": digest(answer.entity),
+               "WARC-Block-Digest": digest(block)}
     return _member(fields, block)
+
+
+def revisit(answer: Answer, identity: str, date: str, of: Response, not_modified: bool) -> bytes:
+    """Returns the gzip member of an answer whose body is stored already: its head, and which record has the body.
+
+    Args: of: the record with the body; not_modified: a 304 said so, else the same payload came again.
+    """
+    block = _http_head(answer)
+    profile = "server-not-modified" if not_modified else "identical-payload-digest"
+    fields = {"WARC-Type": "revisit", "WARC-Record-ID": f"<{identity}>", "WARC-Date": date,
+              "WARC-Target-URI": answer.url, "WARC-Profile": f"http://netpreserve.org/warc/1.1/revisit/{profile}",
+              "WARC-Refers-To": f"<{of.record_id}>", "WARC-Refers-To-Target-URI": of.url,
+              "WARC-Refers-To-Date": of.fetched_at}
+    if answer.ip:
+        fields["WARC-IP-Address"] = answer.ip
+    fields |= {"Content-Type": "application/http;msgtype=response", "WARC-Payload-Digest": of.payload_digest,
+               "WARC-Block-Digest": digest(block)}
+    return _member(fields, block)
+
+
+def metadata(row: FetchLog) -> bytes:
+    """Returns the gzip member with what a capture's own records do not say: the way to it, and the permission.
+
+    `via` and `hopsFromSeed` (L a link, R a redirect) are WARC's own fields (ISO 28500:2017, 6.6), the others ours.
+    """
+    said = [("via", url) for url in row.redirects[-1:]]
+    if row.kind == "page":
+        said.append(("hopsFromSeed", "L" * row.depth + "R" * len(row.redirects)))
+    said += [("redirect", url) for url in row.redirects]
+    said += [("outcome", row.outcome), ("permission", row.permission)]
+    said += [("signal", f"{signal.name} {signal.verdict} ({signal.evidence}): {signal.raw}") for signal in row.signals]
+    block = "".join(f"{name}: {_CONTROL.sub(' ', value)}\r\n" for name, value in said).encode()
+    identity = uuid.uuid5(_NAMESPACE, f"metadata {row.url_key} {row.round}")
+    return _member({
+        "WARC-Type": "metadata", "WARC-Record-ID": f"<urn:uuid:{identity}>", "WARC-Date": row.fetched_at,
+        "WARC-Target-URI": row.final_url, "WARC-Concurrent-To": f"<{record_id(row.url_key, row.round)}>",
+        "Content-Type": "application/warc-fields", "WARC-Block-Digest": digest(block)}, block)
 
 
 def identified(body: bytes) -> str:
@@ -99,8 +137,8 @@ def request(head: bytes, url: str, url_key: str, round_number: int, date: str) -
     return _member({
         "WARC-Type": "request", "WARC-Record-ID": f"<urn:uuid:{identity}>", "WARC-Date": date, "WARC-Target-URI": url,
         "WARC-Concurrent-To": f"<{record_id(url_key, round_number)}>",
-        "Content-Type": "application/http;msgtype=request", "WARC-Payload-Digest": _digest(b""),
-        "WARC-Block-Digest": _digest(head)}, head)
+        "Content-Type": "application/http;msgtype=request", "WARC-Payload-Digest": digest(b""),
+        "WARC-Block-Digest": digest(head)}, head)
 
 
 def read_response(path: str, offset: int, length: int, max_body: int, max_ratio: int = 200) -> Response:
@@ -120,7 +158,7 @@ def read_response(path: str, offset: int, length: int, max_body: int, max_ratio:
         raise BadRecord(f"{path} at {offset}: not one whole response record")
     block = rest[:int(fields["content-length"])]
     http, gap, entity = block.partition(b"\r\n\r\n")
-    if not gap or fields.get("warc-payload-digest") != _digest(entity):
+    if not gap or fields.get("warc-payload-digest") != digest(entity):
         raise BadRecord(f"{path} at {offset}: the payload does not fit its digest")
     status_line, *lines = http.decode("latin-1").split("\r\n")
     headers = tuple((name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in lines))
@@ -128,6 +166,7 @@ def read_response(path: str, offset: int, length: int, max_body: int, max_ratio:
     decoded = decode(entity, encoding, max_body, max_ratio)
     return Response(url=fields["warc-target-uri"], status=int(status_line.split(" ")[1]), headers=headers,
                     body=decoded.body, record_id=fields["warc-record-id"].strip("<>"), fetched_at=fields["warc-date"],
+                    payload_digest=fields["warc-payload-digest"],
                     truncated=decoded.truncated or "warc-truncated" in fields)
 
 
@@ -156,13 +195,24 @@ def filler(length: int) -> bytes:
             + (len(data) & 0xFFFFFFFF).to_bytes(4, "little"))
 
 
+def _http_head(answer: Answer) -> bytes:
+    lines = [answer.status_line or f"HTTP/1.1 {answer.status}"]
+    lines += [f"{_RENAMED.get(name.lower(), name)}: {value}" for name, value in answer.headers]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
 def _member(fields: dict[str, str], block: bytes) -> bytes:
     lines = [f"{name}: {value}" for name, value in (fields | {"Content-Length": str(len(block))}).items()]
     head = "\r\n".join(["WARC/1.1", *lines, "", ""]).encode("utf-8")
     return gzip.compress(head + block + b"\r\n\r\n", _LEVEL, mtime=0)
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """Returns a digest as WARC writes it.
+
+    >>> digest(b"")
+    'sha256:4OYMIQUY7QOBJGX36TEJS35ZEQT24QPEMSNZGTFESWMRW6CSXBKQ===='
+    """
     return "sha256:" + base64.b32encode(hashlib.sha256(data).digest()).decode()
 
 

@@ -6,6 +6,7 @@ server's run, for answers that are an error once or until the client has waited.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 
@@ -60,6 +61,16 @@ def answer(web: SyntheticWeb, secure: bool, host: str, target: str, attempt: int
     else:
         reply = _page(web, number, target, attempt)
     return _with_tdm(web, number, reply)
+
+
+def conditional(found: Answer, if_none_match: str) -> Answer:
+    """Returns a page with an ETag, or a 304 without its body where `if_none_match` names the page as it is."""
+    if found.status != 200 or found.pace or not isinstance(found.body, bytes):
+        return found
+    etag = ("ETag", f'"{hashlib.sha256(found.body).hexdigest()[:16]}"')
+    if if_none_match == etag[1]:
+        return Answer(304, (etag, *(pair for pair in found.headers if pair[0] != "Content-Type")))
+    return dataclasses.replace(found, headers=(*found.headers, etag))
 
 
 def robots(web: SyntheticWeb, host: int, path: str) -> Answer:

@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple
 
 import trustme
 
-from demo.answers import DRIP_PIECES, DRIP_S, RETRY_AFTER_S, SLOW_S, Answer, answer
+from demo.answers import DRIP_PIECES, DRIP_S, RETRY_AFTER_S, SLOW_S, Answer, answer, conditional
 from demo.images import DrawJob, draw
 from demo.plan import GONE_HOST
 from demo.web import SyntheticWeb
@@ -103,14 +103,14 @@ class WebServer:
             self._pool.shutdown(wait=True, cancel_futures=True)
         self._opened.close()
 
-    def reply(self, secure: bool, host: str, target: str) -> Answer:
+    def reply(self, secure: bool, host: str, target: str, if_none_match: str = "") -> Answer:
         """Returns the answer to one request and writes it to the log."""
         key = (host, target)
         now = time.monotonic()
         with self._lock:
             self._tries[key] = attempt = self._tries.get(key, 0) + 1
             waited = now - self._refused_at.get(key, -1e9) >= RETRY_AFTER_S
-        found = answer(self.web, secure, host, target, attempt, waited)
+        found = conditional(answer(self.web, secure, host, target, attempt, waited), if_none_match)
         with self._lock:
             if found.status == 429:
                 self._refused_at[key] = now
@@ -203,16 +203,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         owner = self.server.owner
         host = self.headers.get("Host", "").partition(":")[0].lower()
-        found = owner.reply(self.server.context is not None, host, self.path)
+        found = owner.reply(self.server.context is not None, host, self.path, self.headers.get("If-None-Match", ""))
         body = owner.body(found)
         if found.pace == "slow":
             time.sleep(owner.slow_s)
         self.send_response_only(found.status, http.client.responses.get(found.status, ""))
         for name, value in found.headers:
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+        if found.status != 304:
+            self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command == "HEAD":
+        if self.command == "HEAD" or found.status == 304:
             return
         if found.pace == "drip":
             self._drip(body, owner.slow_s / SLOW_S * DRIP_S)

@@ -18,7 +18,8 @@ from crawl.errors import UsageError
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
 _FETCHED = ("warc", "tars")        # tables of bytes that came from the web
 _STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "reencoded", "codebook", "regions", "shards",
-           "known")                # the images stage before this one, whose answers were carried over
+           "known",                # the images stage before this one, whose answers were carried over
+           "before")               # the crawl that a recrawl goes on from
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -162,6 +163,8 @@ def _data_input(name: str, recorded: str, root: str, value: dict[str, Any]) -> C
     """Checks an input that is no stage: a word list or a model of the code, the scorer, the seeds."""
     if recorded in _installed(value):
         return Check(f"input {name}", OK, f"{recorded[:12]}, as in the installed code")
+    if name == "moment":
+        return Check("input moment", RECORDED, f"the recrawl began at {recorded}")
     if name == "seeds" and root and _seeds_digest(os.path.join(root, "seeds.txt")) == recorded:
         return Check(f"input {name}", OK, f"{recorded[:12]}, as in seeds.txt")
     return Check(f"input {name}", RECORDED, f"{recorded[:12]}; it is not at hand, or the installed code has another")

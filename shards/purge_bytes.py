@@ -1,12 +1,13 @@
 """Bytes of a part are overwritten where they lie: what stays keeps its address, and the file its kind.
 
     image tar     header and data of the member; it is called `removed` from then on
-    WARC          the gzip members of answer and request; a record that says so takes their place
+    WARC          the gzip members of answer, metadata and request; records that say so take their place
     other parts   zeros
 """
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tarfile
 import tempfile
@@ -21,6 +22,8 @@ from shards.files import sha256_of
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
+_GZIP = b"\x1f\x8b\x08"
+_BESIDE = re.compile(rb"\r\nWARC-Type: (?:request|metadata)\r\n")
 
 
 def overwritten(path: str, name: str, ranges: Iterable[tuple[int, int]]) -> tuple[str, FileEntry]:
@@ -60,7 +63,7 @@ def _pieces(path: str, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, byt
     for offset, length in ranges:
         if path.endswith(".warc.gz"):
             yield offset, filler(length)
-            yield from _request_before(path, offset)
+            yield from _members_before(path, offset)
         else:
             yield offset, bytes(length)
             if path.endswith(".tar"):
@@ -78,19 +81,28 @@ def _header_before(path: str, offset: int, length: int) -> Iterator[tuple[int, b
         yield offset - _BLOCK, info.tobuf(tarfile.USTAR_FORMAT)
 
 
-def _request_before(path: str, offset: int) -> Iterator[tuple[int, bytes]]:
-    """The member that ends where an answer begins is its request: the last one that a gzip member starts in front."""
+def _members_before(path: str, offset: int) -> Iterator[tuple[int, bytes]]:
+    """The members that end where an answer begins are its request and what is said of both."""
     reach = min(offset, 64 << 10)
     before = storage.read_range(path, offset - reach, reach) if reach else b""
-    start = before.rfind(b"\x1f\x8b\x08")
-    while start >= 0:
-        stream = zlib.decompressobj(31)
-        try:
-            text = stream.decompress(before[start:])
-        except zlib.error:
-            text = b""
-        if stream.eof and not stream.unused_data:
-            if b"\r\nWARC-Type: request\r\n" in text[:512]:
-                yield offset - reach + start, filler(reach - start)
-            return
-        start = before.rfind(b"\x1f\x8b\x08", 0, start)
+    while (start := _last_member(before)) >= 0 and _BESIDE.search(_unfolded(before[start:])[:512]):
+        yield offset - reach + start, filler(len(before) - start)
+        before = before[:start]
+
+
+def _last_member(data: bytes) -> int:
+    """Returns where the gzip member begins that ends with the data, -1 where none does."""
+    start = data.rfind(_GZIP)
+    while start >= 0 and not _unfolded(data[start:]):
+        start = data.rfind(_GZIP, 0, start)
+    return start
+
+
+def _unfolded(data: bytes) -> bytes:
+    """Returns what one whole gzip member holds, b"" for anything else."""
+    stream = zlib.decompressobj(31)
+    try:
+        text = stream.decompress(data)
+    except zlib.error:
+        return b""
+    return text if stream.eof and not stream.unused_data else b""

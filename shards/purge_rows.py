@@ -17,12 +17,14 @@ Row = dict[str, Any]
 HASHES = ("sha256", "image_sha256", "stored_sha256")
 URLS = ("url", "final_url", "image_url", "page_url", "dst_url", "authority")
 URL_KEYS = ("url_key", "image_key", "page_key", "src_key", "dst_key")
+REVISIT = ("revisit_part", "revisit_offset", "revisit_length")     # where a recrawl says that earlier bytes stand
 # What is read of every row to know whether it goes, and where its bytes are.
-NARROW = ("key", *HASHES, *URLS, *URL_KEYS, "part", "offset", "length", "warc_record_id", "format", "kind", "outcome")
+NARROW = ("key", *HASHES, *URLS, *URL_KEYS, "part", "offset", "length", *REVISIT, "warc_record_id",
+          "format", "kind", "outcome")
 # Rows of regions with such an outcome share the bytes of no region at all, which say nothing of any image.
 _SHARED = "no_regions_"
 # Texts of one image; others (surrounding, headings, the page's) are the page's and may be its neighbours'.
-OWN_SOURCES = frozenset({"alt", "title", "figcaption", "aria_label", "table"})
+OWN_SOURCES = frozenset({"alt", "title", "figcaption", "aria_label", "table", "image_caption", "image_title"})
 _MIN_PHRASE = 12                   # characters: shorter ones stand anywhere
 _URL = re.compile(r"https?://[^\s\"'<>]+")
 

@@ -99,4 +99,6 @@ def _ranges(out: str, tables: dict[str, frozenset[str]], rule: RowRule) -> dict[
             for row in read_plain(storage.join(out, name), NARROW):
                 if rule.loses_bytes(row):
                     found[row["part"]].add((row["offset"], row["length"]))
+                if row.get("revisit_part") and rule.goes(row):
+                    found[row["revisit_part"]].add((row["revisit_offset"], row["revisit_length"]))
     return {part: frozenset(pieces) for part, pieces in found.items()}

@@ -36,6 +36,22 @@ class Web:
             handler.wfile.write(body)
         self.call(url, answer)
 
+    def versioned(self, url: str, body: bytes, headers: dict[str, str], later: dict[str, str] | None = None) -> None:
+        """A page with validators: a 304 with the headers `later` to who holds what it is now."""
+        fields = {"Content-Type": "text/html", "Content-Length": str(len(body))} | headers
+
+        def answer(handler: Any) -> None:
+            held = [handler.headers.get(name) for name in ("If-None-Match", "If-Modified-Since")]
+            now = [headers.get(name) for name in ("ETag", "Last-Modified")]
+            same = held[0] == now[0] if held[0] else held[1] is not None and held[1] == now[1]
+            handler.send_response(304 if same else 200)
+            for name, value in ({name: headers[name] for name in ("ETag", "Last-Modified") if name in headers}
+                                | (later or {}) if same else fields).items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(b"" if same else body)
+        self.call(url, answer)
+
     def call(self, url: str, answer: Callable[[Any], None]) -> None:
         self.answers[urls.host(url), urls.target(url)] = answer
 

@@ -61,9 +61,10 @@ def test_every_row_of_the_list_has_one_log_row_and_a_body_where_it_says(web, tmp
     with open(f"{tmp_path}/out/s/abc/{parts[0].bytes.name}", "rb") as stream:
         kept = [(record.rec_type, record.rec_headers.get_header("WARC-Concurrent-To") or
                  record.rec_headers.get_header("WARC-Record-ID")) for record in ArchiveIterator(stream)][1:]
-    asked, answered = kept[::2], kept[1::2]
-    assert {name for name, _ in asked} == {"request"} and {name for name, _ in answered} == {"response"}
-    assert [identity for _, identity in asked] == [identity for _, identity in answered]
+    asked, said, answered = kept[::3], kept[1::3], kept[2::3]
+    assert [{name for name, _ in some} for some in (asked, said, answered)] == [{"request"}, {"metadata"}, {"response"}]
+    identities = [identity for _, identity in answered]
+    assert [identity for _, identity in asked] == [identity for _, identity in said] == identities
     assert [part.log.rows for part in parts] == [25, 25, 10]
     assert sum(count for part in parts for _, count in part.log.outcomes) == len(GIVEN)
     assert seen[-1] == (60, 60)

@@ -12,9 +12,11 @@ from crawl.request_head import request_head
 from tests.crawl.loopback import quick
 
 
-@pytest.mark.parametrize(("url", "kind"), [
-    ("http://a.test:8080/x?y=%C3%A9&z", "page"), ("http://a.test/", "sitemap"), ("http://a.test/cat.png", "image")])
-def test_the_line_carries_these_bytes(url: str, kind: str) -> None:
+@pytest.mark.parametrize(("url", "kind", "more"), [
+    ("http://a.test:8080/x?y=%C3%A9&z", "page", ()), ("http://a.test/", "sitemap", ()),
+    ("http://a.test/cat.png", "image", ()),
+    ("http://a.test/", "page", ('If-None-Match: W/"1"', "If-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT"))])
+def test_the_line_carries_these_bytes(url: str, kind: str, more: tuple[str, ...]) -> None:
     got: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         def answer() -> None:
@@ -31,8 +33,8 @@ def test_the_line_carries_these_bytes(url: str, kind: str) -> None:
         network = Network(connect_to=(f"::127.0.0.1:{server.getsockname()[1]}",), allow_hosts=("*.test:*",))
         policy = quick(contact="https://example.org/bot")
         with Client(policy, network) as client:
-            client.start(url, kind, 5.0, None)
+            client.start(url, kind, 5.0, None, more)
             while client.in_flight:
                 client.wait(0.2)
         thread.join(5)
-    assert got == [request_head(url, kind, policy.header)]
+    assert got == [request_head(url, kind, policy.header, more)]

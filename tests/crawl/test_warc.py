@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import io
 import subprocess
@@ -9,6 +10,8 @@ from warcio.archiveiterator import ArchiveIterator
 
 from crawl import warc
 from crawl.answers import Answer
+from crawl.records import FetchLog, Signal
+from crawl.warc_reader import read_records
 
 DATE = "2026-11-23T00:00:00.000000Z"
 BODY = b"<p>\xe4\r\n\r\nWARC/1.1\r\n" * 50
@@ -78,6 +81,48 @@ def test_the_same_answer_gives_the_same_bytes_and_ids_differ_by_url_and_round():
     assert warc.response(answer(), warc.record_id("a", 0), DATE) == warc.response(answer(), warc.record_id("a", 0),
                                                                                   DATE)
     assert len({warc.record_id(key, n) for key in "ab" for n in (0, 1)}) == 4
+
+
+def test_revisit_and_metadata_records_are_read_by_others_and_by_us(file, tmp_path):
+    stored = warc.read_response(str(file[0]), sum(map(len, file[1][:2])), len(file[1][2]), 10**6)
+    told = dataclasses.replace(answer(), status=304, status_line="HTTP/1.1 304 Not Modified", entity=b"", body=b"",
+                               headers=(("ETag", '"1"'),))
+    signal = Signal("x_robots_tag", "a\r\nWARC-Type: b\x00", "unknown", "header")
+    log = FetchLog("k", "http://a.test/from", "page", 2, "not_modified", 304, "http://a.test/x?y",
+                   ("http://a.test/from", "http://a.test/via"), "", DATE, 0, False, (signal,), "unknown", "p", 0, 1, "",
+                   stored.record_id, 4)
+    records = [warc.warcinfo("x", DATE, "bot"), warc.metadata(log),
+               warc.revisit(told, warc.record_id("k", 4), DATE, stored, True),
+               warc.revisit(answer(), warc.record_id("k", 5), DATE, stored, False)]
+    path = tmp_path / "revisits.warc.gz"
+    path.write_bytes(b"".join(records))
+    done = subprocess.run([sys.executable, "-m", "warcio.cli", "check", "-v", str(path)], capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with open(path, "rb") as stream:
+        ours = list(read_records(stream))
+    assert [record.fields["warc-type"] for record in ours] == ["warcinfo", "metadata", "revisit", "revisit"]
+    assert not any(record.fault for record in ours)
+    theirs = {}
+    for record in fastwarc.ArchiveIterator(io.BytesIO(path.read_bytes()), parse_http=False):
+        record.freeze()
+        assert record.verify_block_digest()
+        theirs[record.record_id] = record.reader.read()
+    assert theirs == {record.fields["warc-record-id"]: record.block for record in ours}
+    _, said, not_modified, same = ours
+    assert said.block == (b"via: http://a.test/via\r\nhopsFromSeed: LLRR\r\nredirect: http://a.test/from\r\n"
+                          b"redirect: http://a.test/via\r\noutcome: not_modified\r\npermission: unknown\r\n"
+                          b"signal: x_robots_tag unknown (header): a  WARC-Type: b \r\n")
+    assert said.fields["warc-concurrent-to"] == not_modified.fields["warc-record-id"]
+    assert not_modified.block == b'HTTP/1.1 304 Not Modified\r\nETag: "1"\r\n\r\n'
+    assert [record.fields["warc-profile"].rpartition("/")[2] for record in (not_modified, same)] == [
+        "server-not-modified", "identical-payload-digest"]
+    for record in (not_modified, same):
+        assert record.fields["warc-refers-to"] == f"<{stored.record_id}>"
+        assert record.fields["warc-payload-digest"] == stored.payload_digest == warc.digest(BODY)
+    assert same.block.endswith(b"X-Crawl-Transfer-Encoding: chunked\r\n\r\n")
+    with pytest.raises(warc.BadRecord):                       # it has no body of its own
+        warc.read_response(str(path), sum(map(len, records[:2])), len(records[2]), 10**6)
 
 
 def test_a_wrong_address_or_a_damaged_file_is_a_bad_record(file, tmp_path):

@@ -117,6 +117,21 @@ def test_the_log_tells_every_request_in_memory_and_in_the_file(server: WebServer
     assert len(lines) == len(server.log) and lines[before]["path"] == "/robots.txt?log"
 
 
+def test_a_page_that_is_held_is_not_sent_again(server: WebServer) -> None:
+    url = server.seeds[0]
+    first = get(server, url)
+    host = url.split("/")[2]
+    connection = connect(server, host)
+    try:
+        for etag, status, body in ((first.headers["ETag"], 304, b""), ('"another"', 200, first.body)):
+            connection.request("GET", "/", headers={"Host": host, "If-None-Match": etag})
+            reply = Reply(connection.getresponse())
+            assert (reply.status, reply.body, reply.headers["ETag"]) == (status, body, first.headers["ETag"])
+            assert server.log[-1].status == status
+    finally:
+        connection.close()
+
+
 def test_429_until_the_wait_is_over(server: WebServer) -> None:
     url = server.web.image_url(slot_of(server, "rate_limited"))
     first = get(server, url)
