@@ -4,14 +4,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import resource
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pyarrow.parquet as pq
 
 from benchmarks.fetch_images import Wanted
+from benchmarks.fetch_resize import PEER_WORK, take_all
 from benchmarks.fetch_server import Server
 from benchmarks.peers import Peer
 from benchmarks.webserver import IMAGEBERT
@@ -33,14 +34,18 @@ class Cost:
     wrong: dict[str, int]          # "expected -> found" of the others
 
 
-def ours(server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted]) -> Cost:
-    """Runs the stage `images`; what comes before it (the list, the rules on captions) is not measured."""
+def ours(server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted],
+         work: str = "bytes") -> Cost:
+    """Runs the stage `images`, and `reencoded` where the work is `resize`; what comes before is not measured."""
     out = folder / "ours"
     for command in (["candidates", "--table", str(table), "--language", "en"], ["judge"]):
         subprocess.run([*IMAGEBERT, *command, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     network = ["--allow-host", "*.test:*", "--min-delay", "0", "--ca-file", str(server.bundle),
                "--max-in-flight", str(CONCURRENCY)]
-    cost = _measured(server, [*IMAGEBERT, "images", "--out", str(out), *network], folder / "ours.log")
+    commands = [[*IMAGEBERT, "images", "--out", str(out), *network]]
+    if work == "resize":
+        commands.append([sys.executable, "-m", "benchmarks.fetch_resize", "--out", str(out)])
+    cost = _measured(server, commands, folder / "ours.log", lambda: take_all(str(out)))
     from crawl.records import Image
     from crawl.stages import current_manifest
     from crawl.tables import read_table
@@ -50,15 +55,15 @@ def ours(server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequ
                                   for url, (outcome, sha256) in found.items()})
 
 
-def theirs(peer: Peer, server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted]) -> Cost:
+def theirs(peer: Peer, server: Server, folder: pathlib.Path, table: pathlib.Path, wanted: Sequence[Wanted],
+           work: str = "bytes") -> Cost:
     """Runs img2dataset as its authors advise, on one core: sha256 and EXIF stay on, as by default."""
     out = folder / "theirs"
-    work = ["--disable_all_reencoding=True"]
-    cost = _measured(server, [
+    cost = _measured(server, [[
         peer.program("img2dataset"), f"--url_list={table}", "--input_format=parquet", "--url_col=url",
         "--caption_col=caption", "--output_format=webdataset", f"--output_folder={out}", "--processes_count=1",
-        f"--thread_count={CONCURRENCY}", "--number_sample_per_shard=10000", "--enable_wandb=False", *work],
-        folder / "theirs.log")
+        f"--thread_count={CONCURRENCY}", "--number_sample_per_shard=10000", "--enable_wandb=False",
+        *(PEER_WORK if work == "resize" else ("--disable_all_reencoding=True",))]], folder / "theirs.log")
     rows = [row for path in sorted(out.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
     return _judged(cost, wanted, {row["url"]: _peer_outcome(row) for row in rows})
 
@@ -66,31 +71,39 @@ def theirs(peer: Peer, server: Server, folder: pathlib.Path, table: pathlib.Path
 def _peer_outcome(row: Mapping[str, str]) -> tuple[str, str]:
     if row["status"] == "success":
         return "ok", row["sha256"]
+    if row["status"] == "failed_to_resize":
+        return "not_an_image", ""
     return ("http_404" if "404" in (row["error_message"] or "") else row["status"]), ""
 
 
-def _measured(server: Server, command: Sequence[str], log: pathlib.Path) -> Cost:
+def _measured(server: Server, commands: Sequence[Sequence[str]], log: pathlib.Path,
+              between: Callable[[], None] = lambda: None) -> Cost:
+    """Runs commands one after the other; what happens between two is not measured."""
     server.forget()
     environment = os.environ | {"SSL_CERT_FILE": str(server.bundle), "NO_ALBUMENTATIONS_UPDATE": "1",
                                 "WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1"}
     environment.pop("SOURCE_DATE_EPOCH", None)
-    started = time.monotonic()
-    with log.open("wb") as file:
-        process = subprocess.Popen(server.client(command), env=environment, stdout=file, stderr=subprocess.STDOUT)
-        _, status, usage = os.wait4(process.pid, 0)
-    wall_s, ended = time.monotonic() - started, time.time()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[:3]} ended with {process.returncode}: {log.read_text()[-2000:]}")
+    wall_s = cpu_s = peak_mib = between_s = 0.0
+    for number, command in enumerate(commands):
+        if number:
+            began = time.monotonic()
+            between()
+            between_s += time.monotonic() - began
+        started = time.monotonic()
+        with log.open("ab") as file:
+            process = subprocess.Popen(server.client(command), env=environment, stdout=file, stderr=subprocess.STDOUT)
+            _, status, usage = os.wait4(process.pid, 0)
+        wall_s += time.monotonic() - started
+        cpu_s += usage.ru_utime + usage.ru_stime
+        peak_mib = max(peak_mib, usage.ru_maxrss / 1024)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"{command[:3]} ended with {process.returncode}: {log.read_text()[-2000:]}")
+    ended = time.time() - between_s
     served = server.served()
     images = sorted(float(row[0]) for row in served if row[3].endswith(".jpg"))
-    return Cost(images=len(images), wall_s=round(wall_s, 2), cpu_s=round(_cpu_s(usage), 2),
-                peak_mib=round(usage.ru_maxrss / 1024, 1), tail_s=round(ended - images[len(images) * 99 // 100], 2),
-                correct=0, requests=len(served), wrong={})
-
-
-def _cpu_s(usage: resource.struct_rusage) -> float:
-    return usage.ru_utime + usage.ru_stime
+    return Cost(images=len(images), wall_s=round(wall_s, 2), cpu_s=round(cpu_s, 2), peak_mib=round(peak_mib, 1),
+                tail_s=round(ended - images[len(images) * 99 // 100], 2), correct=0, requests=len(served), wrong={})
 
 
 def _judged(cost: Cost, wanted: Sequence[Wanted], found: Mapping[str, tuple[str, str]]) -> Cost:
