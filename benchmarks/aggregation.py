@@ -132,7 +132,7 @@ def main() -> None:
     met = comparisons(whole, NearRules())
     captions = Counter(0 if whole.kind(number) == "hot caption" else
                        zipf(hashlib.sha256(b"row %d" % number).digest(), args.rows) for number in range(args.rows))
-    print(write_result("aggregation", "make bench-aggregation", {
+    print(write_result("aggregation", f"python -m benchmarks.aggregation --rows {args.rows}", {
         "runs": runs, "comparisons": met,
         "rows_of_the_commonest_captions": [count for _, count in captions.most_common(3)],
         "at_100_million_rows": at_scale(runs["all"], met, args.rows)}))
