@@ -109,6 +109,9 @@ bench-read: install     ## samples a core-second through the index, u8 and f16 r
 bench-write: install    ## samples and megabytes a core-second into tars, from addresses, against webdataset and img2dataset (package index)
 	$(BIN)/python -m benchmarks.write
 
+bench-validate: install ## megabytes and samples a core-second that `shards validate --no-decode` checks
+	$(BIN)/python -m benchmarks.validate
+
 bench-wat: install      ## a WAT file to image-text pairs, against cc2dataset (needs a package index)
 	$(BIN)/python -m benchmarks.wat
 

@@ -44,8 +44,9 @@ def register(subparsers: Any) -> None:
     one.add_argument("--save", metavar="FILE", default="", help="write the image to FILE, as it lies in the shard")
     one.add_argument("--draw", action="store_true",
                      help="draw the region boxes; with --save the format follows the name of FILE")
-    _reader(actions, "validate", check, "read every byte and list every fault; exit status 1 when there is one",
-            "Checks tars, members, headers, KEY.json, images, regions, indexes and sha256 against the manifest.")
+    one = _reader(actions, "validate", check, "read every byte and list every fault; exit status 1 when there is one",
+                  "Checks tars, members, headers, KEY.json, images, regions, indexes and sha256 against the manifest.")
+    one.add_argument("--no-decode", action="store_true", help="do not decode the images, which takes most of the time")
     _reader(actions, "report", report, "write report.html again: funnel, contact sheets, rejects by reason",
             "Writes the HTML report of a dataset root into its shards folder and prints its path.")
     cli_change.register(actions, _count)
@@ -196,7 +197,7 @@ def check(args: argparse.Namespace) -> int:
         raise UsageError(f"{shards.directory}: tars of others, which keep to no contract of ours; `imagebert shards "
                          f"stats` and `ls` read them")
     with terminal.progress("validate", total_bytes(shards)) as read:
-        faults = list(validate(shards, read))
+        faults = list(validate(shards, read, not args.no_decode))
     samples, removed = sum(shard.samples for shard in shards.shards), len(shards.removed_keys)
     if args.json:
         _print_json({"directory": shards.directory, "manifest": shards.digest, "shards": len(shards.shards),

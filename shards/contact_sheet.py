@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crawl.errors import UsageError
+from shards.image_work import picture_sandbox
 from shards.inspect import upright
 from shards.manifest import ShardSet
 from shards.reader import StoredSample, open_shard
@@ -48,9 +49,8 @@ def sheet_png(samples: Sequence[StoredSample]) -> bytes:
     width, height = TILE + _MARGIN, TILE + _LINES * _LINE + 2 * _MARGIN
     sheet = Image.new("RGB", (columns * width + _MARGIN, math.ceil(len(samples) / columns) * height + _MARGIN), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=12)
-    for place, sample in enumerate(samples):
+    for place, (sample, picture) in enumerate(zip(samples, _small(samples), strict=True)):
         left, top = _MARGIN + place % columns * width, _MARGIN + place // columns * height
-        picture = _small(sample)
         if picture is None:
             draw.rectangle((left, top, left + TILE - 1, top + TILE - 1), fill="#ddd")
             draw.text((left + 8, top + 8), "does not decode", fill="#900", font=font)
@@ -66,8 +66,7 @@ def sheet_png(samples: Sequence[StoredSample]) -> bytes:
 def sheet_html(samples: Sequence[StoredSample], title: str) -> str:
     """Returns a page without scripts or outside resources; text of the web is escaped and its unseen signs shown."""
     figures = []
-    for sample in samples:
-        picture = _small(sample)
+    for sample, picture in zip(samples, _small(samples), strict=True):
         if picture is None:
             shown = "<p>does not decode</p>"
         else:
@@ -88,13 +87,14 @@ def sheet_html(samples: Sequence[StoredSample], title: str) -> str:
             + "\n".join(figures) + "\n</main></html>\n")
 
 
-def _small(sample: StoredSample) -> Any:
-    try:
-        picture = upright(sample.image)
-    except UsageError:
-        return None
-    picture.thumbnail((TILE, TILE))
-    return picture
+def _small(samples: Sequence[StoredSample]) -> Iterator[Any]:
+    """Yields a small picture of each sample, None for one that does not decode."""
+    with picture_sandbox(TILE) as box:
+        for sample in samples:
+            try:
+                yield upright(sample.image, box)
+            except UsageError:
+                yield None
 
 
 def _wrapped(text: str) -> list[str]:

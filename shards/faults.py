@@ -2,23 +2,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import io
-import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from shards.image_work import Picture
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import unpack
 from shards.sample import is_key, key_of, parse_sample_json, sample_json
 from shards.tarwalk import Member
 from shards.tokens import CaptionTokenizer
-
-PILLOW_FORMATS = {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,10 +32,11 @@ class Fault:
 
 
 def of_sample(shard: ShardFile, key: str, image: Member, caption: Member, provenance: Member,
-              reencoded: bool) -> Iterator[Fault]:
-    """Yields what is wrong with the three members of a sample, each alone and against each other.
+              sha256: str, reencoded: bool) -> Iterator[Fault]:
+    """Yields what is wrong with the three members of a sample, each alone and against each other; pixels apart.
 
     Args:
+        sha256: of the image's bytes.
         reencoded: the image may be a JPEG made of the original, which the key and the sha256 are of.
     """
     def fault(member: Member, what: str) -> Fault:
@@ -48,12 +44,8 @@ def of_sample(shard: ShardFile, key: str, image: Member, caption: Member, proven
 
     if not is_key(key):
         yield fault(image, f"the key {key!r} is not 32 hex digits")
-    sha256 = hashlib.sha256(image.data).hexdigest()
     if key != key_of(sha256) and not (reencoded and shard.ext == "jpg"):
         yield fault(image, f"the image's sha256 begins {sha256[:12]}, so this is not its key")
-    size, wrong = _decoded(image.data, shard.ext)
-    if wrong:
-        yield fault(image, wrong)
     try:
         text = caption.data.decode()
     except UnicodeDecodeError as error:
@@ -70,35 +62,39 @@ def of_sample(shard: ShardFile, key: str, image: Member, caption: Member, proven
         sha256 = values["sha256"]                           # the manifest's, of the whole tar, is what covers the bytes
     facts: tuple[tuple[str, Any], ...] = (
         ("key", key), ("caption", text), ("sha256", sha256), ("num_bytes", len(image.data)), ("format", shard.ext),
-        ("split", shard.split), *((("width", size[0]), ("height", size[1])) if size else ()))
+        ("split", shard.split))
     for name, found in facts:
         if values[name] != found:
             yield fault(provenance, f"KEY.json says {name} {values[name]!r}, the shard has {found!r}")
 
 
-def _decoded(data: bytes, ext: str) -> tuple[tuple[int, int] | None, str]:
-    """Returns width and height after orientation, and what is wrong with the image ("" when nothing is)."""
+def of_picture(shard: ShardFile, key: str, image: Member, provenance: Member, picture: Picture) -> Iterator[Fault]:
+    """Yields what is wrong with an image as the sandbox decoded it, alone and against KEY.json."""
+    if picture.reason:
+        yield Fault(shard.name, key, image.offset, f"the image does not decode ({picture.reason})")
+        return
+    if picture.format != shard.ext:
+        yield Fault(shard.name, key, image.offset, f"the image is {picture.format}, in a shard of {shard.ext}")
+        return
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")                 # Pillow warns of odd EXIF; the pixels are what counts
-            with Image.open(io.BytesIO(data), formats=list(PILLOW_FORMATS.values())) as image:
-                image.load()
-                if image.format != PILLOW_FORMATS[ext]:
-                    return None, f"the image is {image.format}, in a shard of {ext}"
-                return ImageOps.exif_transpose(image).size, ""
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return None, f"the image does not decode ({error})"
+        values = parse_sample_json(provenance.data)
+    except ValueError:
+        return                                              # a fault of the sample already
+    for name, found in (("width", picture.width), ("height", picture.height)):
+        if values.get(name) != found:
+            yield Fault(shard.name, key, provenance.offset,
+                        f"KEY.json says {name} {values.get(name)!r}, the shard has {found!r}")
 
 
 def of_index_row(file: str, entry: np.void | None, key: str, triple: list[Member],
-                 tokenizer: CaptionTokenizer | None, reencoded: bool) -> Iterator[Fault]:
+                 sha256: str, tokenizer: CaptionTokenizer | None, reencoded: bool) -> Iterator[Fault]:
     """Yields where a row of the index `file` (None: there is no row) differs from the sample in the tar."""
     if entry is None:
         yield Fault(file, key, -1, "has no row for this sample of the tar")
         return
     for name, member in zip(("image", "txt", "json"), triple, strict=True):
         yield from of_place(file, key, entry, name, member)
-    facts = [("image_hash", int(hashlib.sha256(triple[0].data).hexdigest()[:16], 16))]
+    facts = [("image_hash", int(sha256[:16], 16))]
     if tokenizer is not None:
         ids, cut = tokenizer.encode(triple[1].data.decode(errors="replace"))
         facts += [("num_tokens", len(ids)), ("num_cut", min(cut, 65535))]

@@ -41,11 +41,12 @@ class TemporaryFile:
             os.unlink(self.path)
 
     def write_at(self, offset: int, data: bytes) -> None:
-        """Writes all of `data` at `offset`."""
+        """Writes all of `data` at `offset`; raises UsageError where the disk is full."""
         view = memoryview(data)
-        while view:
-            written = os.pwrite(self.descriptor, view, offset)
-            view, offset = view[written:], offset + written
+        with storage.disk(self.path):
+            while view:
+                written = os.pwrite(self.descriptor, view, offset)
+                view, offset = view[written:], offset + written
 
     def commit(self, name_of: Callable[[str], str]) -> FileEntry:
         """Gives the file its name, made from its sha256, in the folder; returns its entry.

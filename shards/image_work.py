@@ -1,6 +1,7 @@
 """Images decoded in the sandbox for the shards: cells or pixels of a picture, and small pictures for the report."""
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -17,6 +18,7 @@ from shards.reencode import Encoded, ReencodeConfig, reencode
 
 _REASON = re.compile(r"[a-z_]{1,40}")
 _MAX_THUMBNAIL = 1 << 20           # bytes
+_SUFFIXES = ("jpg", "png", "webp", "gif")
 
 
 def cell_sandbox(config: PatchesConfig) -> Sandbox[np.ndarray | str]:
@@ -109,6 +111,47 @@ def open_thumbnails(settings: Any) -> Any:
     """Returns the work of a sandbox: one small picture."""
     _load_decoders()
     return lambda header, data: (None, small_picture(data))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Picture:
+    """What an image turned out to be."""
+
+    reason: str                    # "" for one that decodes, else truncated_image, decode_failed, crashed, ...
+    format: str = ""               # jpg, png, webp, gif
+    width: int = 0                 # px after orientation
+    height: int = 0
+    pixels: bytes = b""            # RGB, upright, where they were asked for
+
+
+def picture_sandbox(side: int = 0) -> Sandbox[Picture]:
+    """Returns a sandbox that answers an image with what it is; with `side` also its pixels, no side of them longer."""
+    def read(value: Any, body: bytes) -> Picture:
+        reason, kind, width, height = value
+        if type(reason) is not str or reason and not _REASON.fullmatch(reason) or kind not in ("", *_SUFFIXES):
+            raise ValueError("a reason or a format that is none")
+        if type(width) is not int or type(height) is not int or min(width, height) < 0:
+            raise ValueError("a size that is none")
+        if side and not reason and (len(body) != 3 * width * height or not body):
+            raise ValueError("pixels of another size")
+        return Picture(reason, kind, width, height, body)
+    return Sandbox("shards.image_work:open_pictures", read, side, LIMITS)
+
+
+def open_pictures(settings: Any) -> Any:
+    """Returns the work of a sandbox: what an image is, and its pixels where a longest side is given."""
+    for data in typical_images():
+        decode(data)
+
+    def work(header: Any, data: bytes) -> tuple[Any, bytes]:
+        found = decode(data)
+        if found.pixels is None:
+            return [found.reason, found.format, found.width, found.height], b""
+        if not settings:
+            return ["", found.format, found.width, found.height], b""
+        found.pixels.thumbnail((settings, settings))
+        return ["", found.format, *found.pixels.size], found.pixels.tobytes()
+    return work
 
 
 def _load_decoders() -> None:

@@ -36,6 +36,7 @@ INDEX_DTYPE = np.dtype([
 
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 MEMBERS = ("image", "txt", "json", "regions")
+_MEMBER_OF = dict.fromkeys(_IMAGE_SUFFIXES, "image") | {"txt": "txt", "json": "json", REGIONS_SUFFIX: "regions"}
 
 
 def encode_index(rows: np.ndarray) -> bytes:
@@ -88,6 +89,9 @@ def index_tar(path: str, regions_path: str = "", count_pieces: Callable[[str], i
     """
     rows: dict[str, dict[str, Any]] = {}
     for key, suffix, offset, data in _members(path):
+        if f"{_MEMBER_OF.get(suffix, '?')}_offset" in rows.get(key, ()):
+            raise UsageError(f"{path}: {key} has a second {_MEMBER_OF[suffix]} member ({suffix}) at offset {offset}; a "
+                             f"key stands for one sample (it ends at the first dot of the name), write the tar again")
         _take(rows.setdefault(key, {}), path, key, suffix, offset, data, count_pieces)
     if regions_path:
         for key, suffix, offset, data in _members(regions_path):
@@ -95,7 +99,8 @@ def index_tar(path: str, regions_path: str = "", count_pieces: Callable[[str], i
                 _take(rows[key], regions_path, key, suffix, offset, data, None)
     listed = [(key, row) for key, row in rows.items() if row]
     if not listed:
-        raise UsageError(f"{path}: no sample in this tar; members are named KEY.jpg, KEY.txt, KEY.json")
+        raise UsageError(f"{path}: no sample in this tar; members are named KEY.jpg, KEY.txt, KEY.json, and a key "
+                         f"has no dot: `a.b.jpg` is the member `b.jpg` of the sample `a`")
     index = np.zeros(len(listed), INDEX_DTYPE)
     for number, (key, row) in enumerate(listed):
         index[number]["key"] = stored_key(key)

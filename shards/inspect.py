@@ -2,15 +2,17 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-import io
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from crawl.errors import UsageError
+from crawl.sandbox_client import Sandbox
 from shards.census import site_of
+from shards.image_work import Picture, picture_sandbox
 from shards.index import load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.reader import open_shard
@@ -20,6 +22,7 @@ from shards.samples import sample_rows
 _QUANTILES = (("least", 0), ("5 %", 5), ("median", 50), ("95 %", 95), ("most", 100))
 # Shorter beginnings of a key name too many samples.
 _MIN_PREFIX = 4
+MAX_SIDE = 4096                    # px of a picture that is shown: 50 MB of pixels
 _BOX_COLOURS = ("#e6550d", "#3182bd", "#31a354", "#756bb1", "#d6336c", "#b58900")
 
 
@@ -143,18 +146,20 @@ def described(found: Found) -> dict[str, Any]:
             "provenance": found.json, "regions": boxes}
 
 
-def upright(image: bytes) -> Any:
-    """Returns the image as Pillow RGB pixels, turned as its EXIF orientation says.
+def upright(image: bytes, box: Sandbox[Picture] | None = None) -> Any:
+    """Returns the image as Pillow RGB pixels, turned as its EXIF orientation says, no side above 4,096 px.
 
-    Raises UsageError when it does not decode.
+    It is decoded in a sandbox: a fresh one, or `box` (a `picture_sandbox` with pixels) where there are many.  Raises
+    UsageError when it does not decode.
     """
-    from PIL import Image, ImageOps
-    try:
-        with Image.open(io.BytesIO(image)) as opened:
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UsageError(f"the image does not decode ({error}); `imagebert shards validate` tells what is damaged") \
-            from error
+    from PIL import Image
+    with contextlib.ExitStack() as stack:
+        answer = (box or stack.enter_context(picture_sandbox(MAX_SIDE))).one(None, image)
+    picture = answer.result or Picture(answer.reason)
+    if picture.reason:
+        raise UsageError(f"the image does not decode ({picture.reason}); `imagebert shards validate` tells what is "
+                         f"damaged")
+    return Image.frombytes("RGB", (picture.width, picture.height), picture.pixels)
 
 
 def with_boxes(image: bytes, regions: Regions) -> Any:

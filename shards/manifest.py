@@ -11,6 +11,7 @@ from typing import Any
 from crawl.errors import UsageError
 
 MANIFEST = "manifest.json"
+NEWEST_FORMAT = 5                  # of a shards stage that this version reads: shards_run.FORMAT
 # Written by `imagebert shards remove` beside the manifest: keys that are in the tars and not in the set any more.
 TOMBSTONES = "removed.json"
 
@@ -99,6 +100,9 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
     if value.get("stage") != "shards":
         raise UsageError(f"{file}: the manifest of stage {value.get('stage')!r}, not of shards; give the dataset's "
                          f"root or its shards/ folder")
+    if isinstance(value.get("format"), int) and value["format"] > NEWEST_FORMAT:
+        raise UsageError(f"{file}: of format {value['format']}, written by a newer version of imagebert-lait than this "
+                         f"one, which reads up to {NEWEST_FORMAT}; install the newer one")
     try:
         sizes = {entry["name"]: entry["bytes"] for entry in value["tables"]["shards"]}
         extra = value["extra"]

@@ -81,3 +81,17 @@ def test_a_finished_stage_is_not_overwritten(tars: list[str], tmp_path: Path) ->
     commit_shards(str(tmp_path / "root"), [made_sample(1)])
     with pytest.raises(UsageError, match="a finished stage lies here"):
         parsed("index", tars[0], "--out", load_shards(str(tmp_path / "root")).directory)
+
+
+def test_a_repeated_key_and_a_key_with_dots_are_named(tmp_path: Path) -> None:
+    for name, members, says in (
+            ("twice", ("a.jpg", "a.txt", "b.jpg", "a.jpg"), "a has a second image member .jpg. at offset"),
+            ("two", ("a.jpg", "a.png"), "a has a second image member .png."),
+            ("dots", ("my.photo.jpg", "my.photo.txt"), "a key has no dot")):
+        path = str(tmp_path / f"{name}.tar")
+        with tarfile.open(path, "w") as tar:
+            for member in members:
+                add_member(tar, member, drawn(1))
+        with pytest.raises(UsageError, match=says):
+            parsed("index", path, "--out", str(tmp_path / name))
+        assert not Path(tmp_path, name, "manifest.json").exists()

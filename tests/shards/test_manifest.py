@@ -1,3 +1,4 @@
+import json
 import pathlib
 import shutil
 import subprocess
@@ -107,3 +108,16 @@ def test_a_manifest_of_another_stage_is_refused(shards):
 def test_no_folder_is_one_clear_line(tmp_path):
     with pytest.raises(UsageError, match="no such folder"):
         load_shards(str(tmp_path / "nowhere"))
+
+
+def test_a_manifest_of_a_newer_version_is_one_clear_line(tmp_path):
+    from shards.shards_run import FORMAT
+    from tests.shards.made_root import commit_shards, made_sample
+    commit_shards(str(tmp_path), [made_sample(1)])
+    file = pathlib.Path(load_shards(str(tmp_path)).path("manifest.json"))
+    value = json.loads(file.read_text())
+    file.write_text(json.dumps(value | {"format": FORMAT}))
+    load_shards(str(tmp_path))
+    file.write_text(json.dumps(value | {"format": FORMAT + 1}))
+    with pytest.raises(UsageError, match="written by a newer version of imagebert-lait"):
+        load_shards(str(tmp_path))

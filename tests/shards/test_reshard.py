@@ -4,6 +4,8 @@ import os
 import pathlib
 import random
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -121,3 +123,22 @@ def kill_and_go_on(root: str, tmp_path: pathlib.Path, share: float) -> None:
     assert current(root)["shards"] in (old, current(whole)["shards"]) and faults(root) == []
     assert parsed("reshard", root, *words) == 0
     assert files(root) == files(whole) and load_shards(root).digest == load_shards(whole).digest
+
+
+_FULL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+import imagebert
+sys.exit(imagebert.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("words", [("reshard", "--max-samples", "4"), ("remove", "--rewrite", "--url", "http://h1.test/3.jpg")])
+def test_a_full_disk_is_one_clear_line_and_the_old_set_stays(root: str, words: tuple[str, ...]) -> None:
+    """A file may have 20 kB: as a full disk, as far as writing goes."""
+    before = files(root)
+    done = subprocess.run([sys.executable, "-c", _FULL, "shards", words[0], root, *words[1:]], capture_output=True,
+                          text=True, timeout=120, check=False)
+    assert done.returncode == 2 and "make room on that disk" in done.stderr and "Traceback" not in done.stderr
+    assert files(root) == before and faults(root) == []
+    assert not [name for _, _, names in os.walk(root) for name in names if name.endswith(".tmp")]
