@@ -73,6 +73,12 @@ bench-near-duplicates: install ## near-duplicate images by kind of copy, against
 bench-aggregation: install ## the stage filter on a million rows with hot keys: time, shuffled bytes, memory (about 20 minutes)
 	$(BIN)/python -m benchmarks.aggregation
 
+bench-scorer: install   ## the weak scorer on sites it never saw, by groups of features, against the prior (about 5 minutes)
+	$(BIN)/python -m benchmarks.scorer --shared $(SHARED)
+
+bench-quality: install  ## kept and rejected pairs of the real sites as a person read them (OUT: `benchmarks.sites --keep OUT`)
+	$(BIN)/python -m benchmarks.quality --out $(OUT)
+
 bench-natural: install  ## the natural-image classifier on sources it never saw (IMAGES: benchmarks.label_sources --to IMAGES)
 	$(BIN)/python -m benchmarks.natural --root $(SHARED)/data --root $(IMAGES)
 

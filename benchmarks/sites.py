@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 
 from benchmarks.machine import peak_mib_of_children, write_result
 from benchmarks.webserver import IMAGEBERT
@@ -34,6 +36,25 @@ def free_ports(count: int) -> int:
     raise RuntimeError("no free ports on loopback")
 
 
+@contextlib.contextmanager
+def served_sites(shared: pathlib.Path, folder: pathlib.Path) -> Iterator[tuple[pathlib.Path, list[str]]]:
+    """Yields the seeds file of the served sites, and the options by which a crawler may ask them."""
+    port = free_ports(SITES)
+    seeds = folder / "seeds.txt"
+    server = subprocess.Popen([sys.executable, str(shared / "tools" / "serve_sites.py"), "--port", str(port),
+                               "--seeds", str(seeds)], start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        while not seeds.exists():
+            time.sleep(0.1)
+        network = ["--min-delay", "0.02"]
+        for offset in range(SITES):
+            network += ["--allow-host", f"127.0.0.1:{port + offset}"]
+        yield seeds, network
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
 def main() -> None:
     """Serves the sites, builds, and writes `results/sites.json`."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,22 +64,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         out = args.keep or folder / "out"
-        port = free_ports(SITES)
-        seeds = folder / "seeds.txt"
-        server = subprocess.Popen([sys.executable, str(args.shared / "tools" / "serve_sites.py"), "--port", str(port),
-                                   "--seeds", str(seeds)], start_new_session=True, stdout=subprocess.DEVNULL)
-        try:
-            while not seeds.exists():
-                time.sleep(0.1)
-            command = [*IMAGEBERT, "dataset", "--seeds", str(seeds), "--out", str(out), "--min-delay", "0.02", "--json"]
-            for offset in range(SITES):
-                command += ["--allow-host", f"127.0.0.1:{port + offset}"]
+        with served_sites(args.shared, folder) as (seeds, network):
+            command = [*IMAGEBERT, "dataset", "--seeds", str(seeds), "--out", str(out), *network, "--json"]
             started = time.monotonic()
             answer = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             seconds = time.monotonic() - started
-        finally:
-            os.killpg(server.pid, signal.SIGTERM)
-            server.wait(30)
     for line in answer["funnel"]:
         print(f"{line['stage']:>9} {line['unit']:<14} {line['rows_in']:>7}  {line['outcomes']}")
     print("image requests", answer["image_requests"])

@@ -57,12 +57,14 @@ def _add_scorer(subparsers: Any) -> None:
     parser = subparsers.add_parser("scorer", help="train the models that score pairs and images",
                                    description="Small models from labelled rows; equal rows give an equal model.")
     actions = parser.add_subparsers(title="what to do", dest="action", metavar="ACTION", required=True)
-    one = actions.add_parser("train", help="the pair scorer `weak`, from labelled pairs of a dataset",
-                             description="LABELS is a CSV with the columns image_url, caption, label (1 where the "
-                                         "caption describes the image, else 0). Use the model with --set "
+    one = actions.add_parser("train", help="the pair scorer `weak`, from labelled pairs of datasets",
+                             description="LABELS is a CSV with the columns image_url and caption, or image_sha256 and "
+                                         "text_sha256; label (1 where the caption describes the image, else 0); and "
+                                         "source, where pairs of one site are alike. Use the model with --set "
                                          "scorer=weak --set scorer_path=MODEL.")
-    one.add_argument("--out", required=True, metavar="DIR", help="dataset root with judge, images and features")
-    one.add_argument("--labels", required=True, metavar="LABELS", help="labelled pairs, CSV")
+    one.add_argument("--out", required=True, metavar="DIR", action="append",
+                     help="dataset root with judge, images and features; repeatable, with --labels each")
+    one.add_argument("--labels", required=True, metavar="LABELS", action="append", help="labelled pairs of it, CSV")
     one.add_argument("--model", required=True, metavar="MODEL", help="file to write")
     one.set_defaults(command=train_command)
     two = actions.add_parser("train-natural", help="the natural-image classifier, from labelled images",
@@ -113,12 +115,19 @@ def explain_command(args: argparse.Namespace) -> int:
 
 def train_command(args: argparse.Namespace) -> int:
     """Trains the scorer weak and writes its model."""
-    from filter.scorer_training import labelled_features, read_labels, train
-    _refuse_missing(args.labels)
-    trained = train(*labelled_features(args.out, read_labels(args.labels)))
+    from filter.labelled_pairs import joined, labelled_pairs, read_labels
+    from filter.scorer_training import train
+    if len(args.out) != len(args.labels):
+        raise UsageError(f"{len(args.out)} --out and {len(args.labels)} --labels; give --labels for each --out")
+    for path in args.labels:
+        _refuse_missing(path)
+    labels = [read_labels(path) for path in args.labels]
+    pairs = joined([labelled_pairs(out, one) for out, one in zip(args.out, labels, strict=True)])
+    trained = train(pairs)
     _write_model(args.model, trained.model)
-    print(f"{args.model}: {trained.rows} pairs, {trained.positive} of them right, log loss {trained.log_loss:.4f} "
-          f"on these very pairs")
+    print(f"{args.model}: {trained.rows} pairs, {trained.positive} of them right, {pairs.unknown} labels whose pair no "
+          f"dataset holds; each of {len(set(pairs.sources))} sources left out in turn: area under the curve "
+          f"{trained.area:.3f}, log loss {trained.log_loss:.3f}; {len(trained.features)} features")
     return 0
 
 

@@ -47,6 +47,7 @@ def test_scorer_train_writes_a_model(out, tmp_path, capsys):
                       f"{SITE}/heron.jpg,A grey heron stands in the shallow water of the lake,1\n"
                       f"{SITE}/barn.jpg,The same barn seen from the road in winter,0\n", encoding="utf-8")
     assert run("scorer", "train", "--out", out, "--labels", str(labels), "--model", str(model)) == 0
-    assert "2 pairs, 1 of them right" in capsys.readouterr().out and model.read_text().startswith("tree")
+    assert "2 pairs, 1 of them right" in capsys.readouterr().out
+    assert model.read_text().startswith("imagebert weak scorer, version 1\n")
     with pytest.raises(UsageError, match="nowhere.csv"):
         run("scorer", "train", "--out", out, "--labels", "nowhere.csv", "--model", str(model))

@@ -2,16 +2,22 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
 
 from crawl.errors import UsageError
+from crawl.records import Image
+from filter.cases import NO_SCORE, Claims, open_case
+from filter.drift import DriftRules
+from filter.images import ImageRules
 from filter.judging import JudgeConfig, judge_candidate
+from filter.labelled_pairs import LabelledPairs, joined, read_labels
 from filter.pair_features import FEATURES, pair_features
 from filter.records import SCORE_GRID, Caption
-from filter.scorer_training import read_labels, train
-from filter.scoring import WeakScorer, scorer, scorer_digest, scorer_facts
+from filter.scorer_training import report_scorer, train
+from filter.scoring import WeakScorer, scorer, scorer_digest, scorer_facts, weak_text
 from tests.filter.test_images import PHOTOGRAPH
 from tests.filter.tiny_web import candidate
 
@@ -48,16 +54,49 @@ def test_features_have_names_and_lie_on_the_grid():
     assert all((value * SCORE_GRID).is_integer() for value in values)
 
 
-def test_training_is_deterministic_and_learns(tmp_path):
-    random = np.random.default_rng(1)
-    values = random.random((400, len(FEATURES)))
+def some_pairs(count=400):
+    values = np.random.default_rng(1).random((count, len(FEATURES)))
     targets = (values[:, FEATURES.index("length_fit")] > 0.5).astype(np.int64)
-    first, second = train(values, targets), train(values.copy(), targets.copy())
-    assert first == second and first.log_loss < 0.1
+    return LabelledPairs(values, targets, tuple(f"site{row % 3}" for row in range(count)), 0)
+
+
+def test_training_is_deterministic_calibrated_and_learns(tmp_path):
+    first, second = train(some_pairs()), train(some_pairs())
+    assert first == second and first.area > 0.99 and first.log_loss < 0.15 and "length_fit" in first.features
     path = tmp_path / "weak.txt"
     path.write_text(first.model, encoding="utf-8")
     scores = WeakScorer(str(path)).score(PHOTOGRAPH, [(ROW, caption("a heron stands in the water of the lake"))])
     assert 0 <= scores[0] <= 1 and WeakScorer(str(path)).score(PHOTOGRAPH, []) == []
+
+
+def test_the_report_takes_groups_away_and_judges_what_is_asked():
+    told = report_scorer(some_pairs(), ["site0", "site1"])
+    areas = {name: figure["area"] for name, figure in told["figures"].items()}
+    assert areas["text alone"] > 0.99 > 0.7 > areas["without text"] and areas["constant"] == 0.5
+    assert set(told["each_source_left_out"]) == {"site0", "site1"} and told["with_cosine"].startswith("not run")
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda text: text[:-3], "cut off"), (lambda text: text.replace("version 1", "version 0"), "version 0"),
+    (lambda text: "tree", "not a model"), (lambda text: "", "not a model")])
+def test_a_model_that_is_none_is_said(change, said, tmp_path):
+    path = tmp_path / "weak.txt"
+    path.write_text(change(weak_text("tree\nversion=v4\n", 1.0, 0.0)), encoding="utf-8")
+    with pytest.raises(UsageError, match=said):
+        WeakScorer(str(path))
+
+
+def test_a_score_that_is_no_number_is_a_counted_rejection():
+    class Broken:
+        def score(self, facts, texts):
+            return [math.nan for _ in texts]
+
+    image = Image(url_key="u", url="", outcome="ok", http_status=200, final_url="", fetched_at="", signals=(),
+                  permission="allow", format="jpg", width=400, height=400, num_bytes=1, sha256="s", part="p", offset=0,
+                  length=1)
+    row = dataclasses.replace(ROW, captions=(caption("A grey heron stands in the water"),))
+    case = open_case(PHOTOGRAPH, Claims(1, ((row, image),)), ImageRules(), DriftRules(), 0.4, Broken())
+    assert [(text.outcome, text.score) for text in case.texts] == [(NO_SCORE, 0.0)] and case.alive() == []
 
 
 def test_bad_labels_and_unknown_scorers_are_said(tmp_path):
@@ -65,10 +104,13 @@ def test_bad_labels_and_unknown_scorers_are_said(tmp_path):
     path.write_text("image_url,caption,label\nhttps://a.example/x.jpg,a heron,yes\n", encoding="utf-8")
     with pytest.raises(UsageError, match="'yes'"):
         read_labels(str(path))
-    with pytest.raises(UsageError, match="'clip' is not known"):
-        scorer("clip")
+    path.write_text("url,caption,label\nhttps://a.example/x.jpg,a heron,1\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="no columns"):
+        read_labels(str(path))
+    with pytest.raises(UsageError, match="is not known"):
+        scorer("guess")
     with pytest.raises(UsageError, match="all of one kind"):
-        train(np.zeros((3, len(FEATURES))), np.ones(3, dtype=np.int64))
+        joined([LabelledPairs(np.zeros((3, len(FEATURES))), np.ones(3, dtype=np.int64), ("a",) * 3, 0)])
 
 
 def test_the_manifest_tells_what_scored():
