@@ -118,6 +118,9 @@ bench-write: install    ## samples and megabytes a core-second into tars, from a
 bench-validate: install ## megabytes and samples a core-second that `shards validate --no-decode` checks
 	$(BIN)/python -m benchmarks.validate
 
+bench-regions: install  ## what u8 and f16 lose of region features; rows of region files a core-second
+	$(BIN)/python -m benchmarks.regions
+
 bench-wat: install      ## a WAT file to image-text pairs, against cc2dataset (needs a package index)
 	$(BIN)/python -m benchmarks.wat
 

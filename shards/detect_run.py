@@ -3,6 +3,9 @@
     OUT/regions/<hash>/chunk-00000-00003-<sha256>.bin              packed regions of the fourth chunk of bucket 0
     OUT/regions/<hash>/chunk-00000-00003.json                      its entry and addresses
     OUT/regions/<hash>/regions-00000-of-00004.parquet              RegionAddress rows, one for each row of `best`
+    OUT/regions/<hash>/known.json                                  the earlier stage whose regions are kept
+
+Pictures that the root's regions by the same extractor have already keep those: a changed filter costs what is new.
 
 A chunk is so many rows of a bucket in its order.  It is also what goes through the model in one call, in batches of
 pictures of equal size: so what shares a batch depends on the rows alone, not on the runner or its workers.
@@ -13,7 +16,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from crawl import progress, stages, storage
@@ -23,7 +26,7 @@ from crawl.stages import Manifest, Stage
 from crawl.tables import FileEntry, read_table
 from filter.records import Best
 from shards.addresses import Address
-from shards.files import PartFile, encode_entry, entry_from
+from shards.files import PartFile, commit_small, encode_entry, entry_from
 from shards.quantise import UnusableRegions, quantised
 from shards.records import EXTRACTED, WITHOUT_REGIONS, RegionAddress, image_address, why_not_stored
 from shards.reencode_run import best_record
@@ -89,12 +92,13 @@ def detected_regions(out: str, config: RegionsConfig, run: Run, source: str) -> 
         read_class_names(config.class_names, detector.num_classes)
     best = kept.paths("best")
     without = commit_without(stage, config.quantise, detector.feature_dim, NONE_FOUND)
+    known = _known(out, stage, source, len(best))
     run("regions", lambda root: root | "Regions" >> DetectRegions(
-        out, best, best_record(source), stage.folder, weights, without))
+        out, best, best_record(source), stage.folder, weights, without, known))
     from crawl.transforms import entries_of
     tables = list(entries_of(stage.directory, "regions", len(best)))
-    parts = [entry_from(json.loads(storage.read_bytes(storage.join(stage.directory, f"{stem}.json")))["part"])
-             for stem in _stems([table.rows for table in tables])]
+    parts = [entry_from(one) for bucket in range(len(best))
+             for one in json.loads(storage.read_bytes(storage.join(stage.directory, _parts_name(bucket, len(best)))))]
     quantisation = "f16" if config.quantise == "f16" else "u8_scale_zero" if detector.signed else "u8_scale"
     return finish_regions(stage, tables, parts, config, {
         "extractor": config.extractor, **facts, "quantisation": quantisation, "weights": sha256,
@@ -125,16 +129,41 @@ def _stem(bucket: int, number: int) -> str:
     return f"chunk-{bucket:05d}-{number:05d}"
 
 
-def _stems(rows: Sequence[int]) -> Iterator[str]:
-    """Yields the names of all chunks of buckets with so many rows."""
-    for bucket, count in enumerate(rows):
-        for number in range(-(-count // CHUNK_ROWS)):
-            yield _stem(bucket, number)
+def _parts_name(bucket: int, buckets: int) -> str:
+    return f"parts-{bucket:05d}-of-{buckets:05d}.json"
 
 
-def chunks_of(bucket: int, best_path: str, record: type[Best]) -> Iterator[Chunk]:
-    """Yields the chunks of one bucket of `best`, in its order."""
-    rows = read_table(best_path, record)
+def _known(out: str, stage: Stage, source: str, buckets: int) -> tuple[str, ...]:
+    """Returns the tables of the root's regions by the same extractor, a bucket each; none where there are none.
+
+    Of original bytes only: what a picture encoded again looks like, its key does not say.  Decided once a stage, for
+    chunks are numbered by what is left to do.
+    """
+    path = storage.join(stage.directory, "known.json")
+    if not storage.exists(path):
+        folder = stages.current(out).get("regions", "")
+        before = stages.read_manifest(out, folder) if folder else None
+        usable = before is not None and before.config == stage.config and set(before.inputs) == {source} == {"filter"} \
+            and len(before.tables["regions"]) == buckets
+        storage.commit_bytes(path, json.dumps({"folder": folder if usable else ""}).encode())
+    folder = json.loads(storage.read_bytes(path))["folder"]
+    before = stages.read_manifest(out, folder) if folder else None
+    if folder and before is None:
+        raise UsageError(f"{storage.join(out, folder)}: its regions were to be kept, and it is gone; put it back, or "
+                         f"remove {stage.directory} and run again")
+    return before.paths("regions") if before else ()
+
+
+def known_rows(path: str) -> dict[str, RegionAddress]:
+    """Returns key -> address of what a bucket of an earlier stage has; of no name nothing."""
+    rows = read_table(path, RegionAddress) if path else ()
+    return {row.key: row for row in rows if row.outcome == EXTRACTED}
+
+
+def chunks_of(bucket: int, best_path: str, record: type[Best], known_path: str = "") -> Iterator[Chunk]:
+    """Yields the chunks of what one bucket of `best` has beyond the known, in its order."""
+    known = known_rows(known_path)
+    rows = (best for best in read_table(best_path, record) if best.key not in known)
     for number in itertools.count():
         some = list(itertools.islice(rows, CHUNK_ROWS))
         if not some:
@@ -181,11 +210,16 @@ def commit_chunk(out: str, folder: str, result: ChunkResult, without: RegionAddr
         "part": json.loads(encode_entry(entry)), "rows": [dataclasses.astuple(row) for row in own]}).encode())
 
 
-def finish_bucket(out: str, folder: str, bucket: int, buckets: int, best_path: str, record: type[Best]) -> None:
-    """Commits the table of a bucket, from its chunks."""
+def finish_bucket(out: str, folder: str, bucket: int, buckets: int, best_path: str, record: type[Best],
+                  known_path: str = "") -> None:
+    """Commits the table of a bucket, from its chunks and the known, and the entries of its parts."""
     from crawl.transforms import write_bucket
     directory = storage.join(out, folder)
-    numbers = (chunk.number for chunk in chunks_of(bucket, best_path, record))
-    rows = [RegionAddress(*row) for number in numbers
-            for row in json.loads(storage.read_bytes(storage.join(directory, f"{_stem(bucket, number)}.json")))["rows"]]
-    write_bucket(directory, "regions", bucket, buckets, RegionAddress, rows)
+    rows, parts = known_rows(known_path), []
+    for chunk in chunks_of(bucket, best_path, record, known_path):
+        told = json.loads(storage.read_bytes(storage.join(directory, f"{_stem(bucket, chunk.number)}.json")))
+        parts.append(told["part"])
+        rows |= {row[0]: RegionAddress(*row) for row in told["rows"]}
+    commit_small(directory, _parts_name(bucket, buckets), json.dumps(parts).encode())
+    write_bucket(directory, "regions", bucket, buckets, RegionAddress,
+                 [rows[best.key] for best in read_table(best_path, record)])

@@ -37,6 +37,7 @@ class DetectRegions(beam.PTransform):
     folder: str
     weights: Weights
     without: RegionAddress
+    known: tuple[str, ...]         # tables of an earlier stage whose regions are kept, a bucket each
 
     def expand(self, root: Any) -> Any:
         buckets = list(enumerate(self.best))
@@ -52,14 +53,17 @@ class DetectRegions(beam.PTransform):
 
     def _chunks(self, bucket: int, path: str) -> Iterator[Chunk]:
         directory = storage.join(self.out, self.folder)
-        return (chunk for chunk in detect_run.chunks_of(bucket, path, self.record)
+        return (chunk for chunk in detect_run.chunks_of(bucket, path, self.record, self._known(bucket))
                 if not detect_run.is_committed(directory, chunk))
 
     def _commit(self, result: ChunkResult) -> None:
         detect_run.commit_chunk(self.out, self.folder, result, self.without)
 
     def _finish(self, bucket: int, path: str) -> None:
-        detect_run.finish_bucket(self.out, self.folder, bucket, len(self.best), path, self.record)
+        detect_run.finish_bucket(self.out, self.folder, bucket, len(self.best), path, self.record, self._known(bucket))
+
+    def _known(self, bucket: int) -> str:
+        return self.known[bucket] if self.known else ""
 
 
 class LoadedDetector:

@@ -21,7 +21,7 @@ from shards.region_config import RegionsConfig
 from shards.validate import validate
 from tests.model.detector_weights import as_pkl, as_torch, bottom_up_tensors, picture
 from tests.shards.kept import BeamRun, finish_filter, image_bytes, kept
-from tests.shards.test_extraction import SMALL, image_tars
+from tests.shards.test_extraction import SMALL, filtered_again, image_tars
 
 SETTINGS = {"extractor": "bottom-up", "max_regions": 9, "min_regions": 4, "min_confidence": 0.5, "min_side": 64,
             "max_side": 96}
@@ -116,6 +116,27 @@ def test_a_chunk_that_is_committed_is_not_done_again_and_chunks_are_of_no_matter
     for one, two in zip(wanted.paths("regions"), manifest.paths("regions"), strict=True):
         hashes = [[row.sha256 for row in read_table(path, RegionAddress)] for path in (one, two)]
         assert hashes[0] == hashes[1]
+
+
+def test_a_changed_filter_costs_what_is_new(tmp_path):
+    out = str(tmp_path / "data")
+    rows = kept(out, 8)
+    config = RegionsConfig(weights=weights(tmp_path), batch=1, **SETTINGS)
+    filtered_again(out, rows[:5])
+    first = extract_regions(out, config, SMALL.patches, BeamRun())
+    filtered_again(out, rows[3:])
+    second = extract_regions(out, config, SMALL.patches, BeamRun())
+    one, two = ({row.key: row for path in manifest.paths("regions") for row in read_table(path, RegionAddress)}
+                for manifest in (first, second))
+    assert two.keys() == {row.key for row in rows[3:]} and second.folder != first.folder
+    for number, row in enumerate(rows[3:], 3):
+        assert two[row.key].part.startswith(first.folder if number < 5 else second.folder)
+        assert number >= 5 or two[row.key] == one[row.key]
+    assert dict(second.funnel[0].outcomes) == {"extracted": 5}
+    other = dataclasses.replace(config, max_regions=5)      # another setting: nothing is kept
+    third = extract_regions(out, other, SMALL.patches, BeamRun())
+    assert all(row.part.startswith(third.folder) for path in third.paths("regions")
+               for row in read_table(path, RegionAddress))
 
 
 def test_what_is_stored_is_what_the_detector_says(tmp_path):
