@@ -168,12 +168,13 @@ def show_sample(args: argparse.Namespace) -> int:
     if args.draw and found.regions is None:
         raise UsageError(f"{found.shard.name} has no regions to draw; leave --draw out")
     if args.save:
-        _save(args.save, with_boxes(found.image, found.regions) if boxed and found.regions else found.image)
+        _save(args.save, with_boxes(found.image, found.regions, found.class_names) if boxed and found.regions
+              else found.image)
     if args.json:
         return _print_json(described(found))
     console, values = terminal.console(), found.json
     if sys.stdout.isatty():
-        console.print(half_blocks(with_boxes(found.image, found.regions) if boxed and found.regions
+        console.print(half_blocks(with_boxes(found.image, found.regions, found.class_names) if boxed and found.regions
                                   else upright(found.image), min(console.width, 96)))
     console.print(terminal.text(found.caption), style="bold")
     terminal.lines(console, ("key", found.key), ("shard", f"{found.shard.name}, sample {found.row}"),
@@ -184,7 +185,7 @@ def show_sample(args: argparse.Namespace) -> int:
     terminal.rows(console, ("signal", "as sent", "verdict", "evidence"),
           [(one["name"], one["raw"], one["verdict"], one["evidence"]) for one in values.get("signals", [])])
     terminal.rows(console, ("region: class", "confidence", "box x0 y0 x1 y1"),
-          [(str(one["cls"]), f"{one['conf']:.3f}", "  ".join(f"{edge:.3f}" for edge in one["box"]))
+          [(one["class"], f"{one['conf']:.3f}", "  ".join(f"{edge:.3f}" for edge in one["box"]))
            for one in described(found)["regions"]])
     return 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,7 @@ class Found:
     caption: str
     json: dict[str, Any]
     regions: Regions | None
+    class_names: tuple[str, ...] = ()          # of the regions; () where nobody gave names
 
 
 def find(shards: ShardSet, key: str) -> Found:
@@ -133,7 +134,22 @@ def find(shards: ShardSet, key: str) -> Found:
     shard, row = places[0]
     with open_shard(shards, shard) as reader:
         sample = reader.sample(row)
-    return Found(sample.key, shard, row, sample.image, sample.caption, sample.json, sample.regions)
+    return Found(sample.key, shard, row, sample.image, sample.caption, sample.json, sample.regions, _names(shards))
+
+
+def _names(shards: ShardSet) -> tuple[str, ...]:
+    if not shards.class_names:
+        return ()
+    try:
+        with open(shards.path(shards.class_names), encoding="utf-8") as file:
+            return tuple(file.read().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{shards.path(shards.class_names)}: cannot be read ({error}); copy it again") from error
+
+
+def class_name(number: int, names: Sequence[str]) -> str:
+    """Returns what a class is called, its number where it has no name, "" for a region without class."""
+    return "" if number < 0 else names[number] if number < len(names) else str(number)
 
 
 def described(found: Found) -> dict[str, Any]:
@@ -141,7 +157,8 @@ def described(found: Found) -> dict[str, Any]:
     regions = found.regions
     boxes = [] if regions is None else [
         {"box": [round(float(edge), 4) for edge in regions.box[place]], "cls": int(regions.cls[place]),
-         "conf": round(float(regions.conf[place]), 4)} for place in range(len(regions))]
+         "class": class_name(int(regions.cls[place]), found.class_names), "conf": round(float(regions.conf[place]), 4)}
+        for place in range(len(regions))]
     return {"key": found.key, "shard": found.shard.name, "row": found.row, "caption": found.caption,
             "provenance": found.json, "regions": boxes}
 
@@ -162,7 +179,7 @@ def upright(image: bytes, box: Sandbox[Picture] | None = None) -> Any:
     return Image.frombytes("RGB", (picture.width, picture.height), picture.pixels)
 
 
-def with_boxes(image: bytes, regions: Regions) -> Any:
+def with_boxes(image: bytes, regions: Regions, names: Sequence[str] = ()) -> Any:
     """Returns the upright image with a frame round each region and its class beside it."""
     from PIL import ImageDraw
     pixels = upright(image)
@@ -175,7 +192,7 @@ def with_boxes(image: bytes, regions: Regions) -> Any:
         left, top, right, bottom = (float(edge) for edge in regions.box[place])
         corner = (left * (pixels.width - 1), top * (pixels.height - 1))
         draw.rectangle((*corner, right * (pixels.width - 1), bottom * (pixels.height - 1)), outline=colour, width=width)
-        label = f"{int(regions.cls[place])}"
+        label = class_name(int(regions.cls[place]), names)
         anchor = (corner[0] + width + 2, corner[1] + width)
         draw.rectangle(draw.textbbox(anchor, label, font_size=height), fill=colour)
         draw.text(anchor, label, fill="white", font_size=height)

@@ -59,6 +59,7 @@ class ShardSet:
     vocab: str                     # file name
     removed: Mapping[str, frozenset[str]] = dataclasses.field(default_factory=dict)   # shard -> keys that readers skip
     built_digest: str = ""         # sha256 of manifest.json alone: the same before and after a removal
+    class_names: str = ""          # file name, a class a line; "" when nobody gave names
     reencoded: bool = False        # images may be JPEGs made of the originals, which keys and sha256 are of
 
     def of_split(self, split: str) -> tuple[ShardFile, ...]:
@@ -108,7 +109,8 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
         extra = value["extra"]
         shards = sorted((ShardFile(**shard) for shard in extra["shards"]), key=lambda shard: shard.name)
         facts = {field.name: extra[field.name] for field in dataclasses.fields(ShardSet)
-                 if field.name not in ("directory", "digest", "shards", "removed", "reencoded", "built_digest")}
+                 if field.name not in ("directory", "digest", "shards", "removed", "reencoded", "built_digest",
+                                       "class_names")}
     except (KeyError, TypeError) as error:
         raise UsageError(f"{file}: not a manifest of shards as this version writes it "
                          f"({type(error).__name__}: {error}); copy it again, or build the shards again") from error
@@ -117,7 +119,7 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
     removed, tombstones = _tombstones(directory, {shard.name for shard in shards})
     return ShardSet(directory=directory, digest=hashlib.sha256(data + tombstones).hexdigest(), shards=tuple(shards),
                     removed=removed, reencoded="reencoded" in extra, built_digest=hashlib.sha256(data).hexdigest(),
-                    **facts)
+                    class_names=extra.get("class_names", ""), **facts)
 
 
 def _tombstones(directory: str, shards: set[str]) -> tuple[dict[str, frozenset[str]], bytes]:

@@ -100,7 +100,7 @@ class Browser:
             return 200, _IMAGE_TYPES.get(found.shard.ext, "application/octet-stream"), found.image
         buffer = io.BytesIO()
         try:
-            with_boxes(found.image, found.regions).save(buffer, "PNG")
+            with_boxes(found.image, found.regions, found.class_names).save(buffer, "PNG")
         except UsageError as error:
             return _plain(404, str(error))
         return 200, "image/png", buffer.getvalue()

@@ -289,3 +289,16 @@ def test_a_purge_drops_regions_and_leaves_those_who_have_none_as_they_are(tmp_pa
     assert storage.read_range(storage.join(out, address.part), address.offset, address.length) == bytes(address.length)
     build_shards(out, dataclasses.replace(SMALL, regions=RegionsConfig(), order=OrderConfig(max_samples=7)), BeamRun())
     assert not list(validate(load_shards(out)))
+
+
+def test_class_names_go_with_the_shards_and_are_shown(tmp_path, capsys):
+    out = str(tmp_path / "data")
+    rows = kept(out, 8)
+    (tmp_path / "names.txt").write_text("".join(f"thing {n},synonym\n" for n in range(CLASSES)))
+    path = write_tsv(tmp_path / "x.tsv", rows)
+    shards = built(out, config_of(LXMERT, path, class_names=str(tmp_path / "names.txt")))
+    assert not list(validate(shards))
+    assert storage.read_bytes(shards.path("classes.txt")).decode().splitlines()[3] == "thing 3"
+    assert imagebert.main(["shards", "show", out, rows[5].key]) == 0
+    assert f"thing {values(5)['objects_id'][0]}" in capsys.readouterr().out
+    assert imagebert.main(["shards", "show", out, rows[5].key, "--draw", "--save", str(tmp_path / "x.png")]) == 0

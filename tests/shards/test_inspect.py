@@ -72,7 +72,7 @@ def test_a_sample_is_found_by_the_beginning_of_its_key(root: str, samples: list[
     found = find(load_shards(root), made.best.key[:12])
     assert found.image == made.image and found.json == sample_fields(made) and found.regions is not None
     told = described(found)
-    assert told["regions"][0] == {"box": [0.05, 0.05, 0.3501, 0.45], "cls": 0, "conf": 0.8999}
+    assert told["regions"][0] == {"box": [0.05, 0.05, 0.3501, 0.45], "cls": 0, "class": "0", "conf": 0.8999}
     json.dumps(told)
 
 
