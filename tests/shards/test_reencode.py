@@ -3,13 +3,17 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from crawl.errors import UsageError
-from crawl.stages import current_manifest
+from crawl.stages import current, current_manifest
 from shards.build import ShardsConfig, build_shards
 from shards.index import load_index
 from shards.manifest import load_shards
@@ -18,7 +22,7 @@ from shards.patches import PatchesConfig
 from shards.reader import read_samples
 from shards.reencode import ReencodeConfig, reencode
 from shards.validate import validate
-from tests.shards.kept import BeamRun, best_rows, finish_filter, image_bytes
+from tests.shards.kept import BeamRun, best_rows, finish_filter, image_bytes, kept
 
 OFF = ShardsConfig(patches=PatchesConfig(num_classes=8, codebook_images=20), order=OrderConfig(max_samples=12))
 ON = dataclasses.replace(OFF, reencode=ReencodeConfig(image_size=40))
@@ -209,3 +213,38 @@ def test_switched_off_again_nothing_of_it_is_left(built, tmp_path):
     assert not shards.reencoded
     for sample in read_samples(shards, "train"):
         assert hashlib.sha256(sample.image).hexdigest() == sample.json["sha256"]
+
+
+_KILLED = """
+import os, signal, sys
+left = int(sys.argv[2])
+def before(event, args):
+    global left
+    if event in ("os.rename", "os.link") and any("/reencoded/" in str(one) for one in args):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(before)
+from shards.build import build_shards
+from tests.shards.kept import BeamRun
+from tests.shards.test_reencode import KILL_CONFIG
+build_shards(sys.argv[1], KILL_CONFIG, BeamRun())
+"""
+KILL_CONFIG = ShardsConfig(patches=PatchesConfig(num_classes=4, codebook_images=6),
+                           reencode=ReencodeConfig(image_size=96))
+
+
+def test_killed_in_the_stage_reencoded_the_build_ends_with_the_same_shards(tmp_path):
+    """SIGKILL before each of the first changes of its files: parts, their entries, rows, the manifest."""
+    whole = str(tmp_path / "whole")
+    kept(whole, 8)
+    shutil.copytree(whole, tmp_path / "killed")
+    build_shards(whole, KILL_CONFIG, BeamRun())
+    killed = str(tmp_path / "killed")
+    for moment in (0, 1, 3):                                # each run begins with what the one before it committed
+        ended = subprocess.run([sys.executable, "-c", _KILLED, killed, str(moment)], capture_output=True, check=False)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]
+        assert "shards" not in current(killed)
+    build_shards(killed, KILL_CONFIG, BeamRun())
+    assert {shard.name: shard.sha256 for shard in load_shards(killed).shards} == {
+        shard.name: shard.sha256 for shard in load_shards(whole).shards}
