@@ -22,6 +22,7 @@ from shards.manifest import MANIFEST, ShardFile, ShardSet
 from shards.sample import KEY_LENGTH, REGIONS_SUFFIX
 from shards.tarwalk import Damage, Member, walk
 from shards.tokens import CaptionTokenizer, load_tokenizer
+from shards.validate_foreign import foreign_faults
 
 _PICTURES = 32                     # images of a shard that wait to be decoded together
 
@@ -74,6 +75,13 @@ def validate(shards: ShardSet, read: Callable[[int], None] = lambda count: None,
 def _validate(shards: ShardSet, read: Callable[[int], None], box: Sandbox[Picture] | None) -> Iterator[Fault]:
     files, broken = _listed(shards)
     yield from broken
+    if not shards.vocab:                                    # tars of others
+        context = Context(shards, files, None, read, box)
+        for name in sorted(files):
+            yield from _whole_file(context, name)
+        for shard in shards.shards:
+            yield from foreign_faults(shards, shard, box)
+        return
     tokenizer = None
     try:
         tokenizer = load_tokenizer(shards.path(shards.vocab))

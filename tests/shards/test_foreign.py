@@ -42,8 +42,26 @@ def test_tars_of_others_open_like_ours(tars: list[str], tmp_path: Path, capsys: 
     for words in (["stats", out], ["ls", out], ["show", out, "000000001b"], ["sample", out, "--out", f"{out}/s.html"],
                   ["diff", out, out], ["index", *tars, "--out", out], ["remove", out, "--sha256", "0" * 64]):
         assert parsed(*words) == 0, words
-    with pytest.raises(UsageError, match="tars of others"):
-        parsed("validate", out)
+    assert parsed("validate", out) == 0
+
+
+def test_a_foreign_set_is_validated(tars: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, broken = str(tmp_path / "index"), str(tmp_path / "broken.tar")
+    with tarfile.open(broken, "w") as tar:
+        add_member(tar, "cut.jpg", drawn(1)[:-900])
+        add_member(tar, "good.jpg", drawn(2))
+    parsed("index", *tars, broken, "--out", out)
+    capsys.readouterr()
+    assert parsed("validate", out) == 1
+    told = capsys.readouterr().out
+    assert "cut at byte 512: the image does not decode (truncated_image)" in told and "1 faults in 3 shards" in told
+    assert parsed("validate", out, "--no-decode") == 0
+    data = Path(tars[0]).read_bytes()
+    Path(tars[0]).write_bytes(data.replace(b"a cat, number 1", b"a dog, number 1"))     # changed after it was indexed
+    capsys.readouterr()
+    assert parsed("validate", out, "--no-decode") == 1
+    told = capsys.readouterr().out
+    assert "is not the manifest's" in told and "000000001a: txt_crc is" in told and "index it again" in told
 
 
 def test_a_removed_key_of_a_foreign_set_is_skipped(tars: list[str], tmp_path: Path) -> None:
