@@ -32,6 +32,11 @@ def register(actions: Any, count: Callable[[str], int]) -> None:
     one.add_argument("tars", metavar="TAR", nargs="+", help="WebDataset tars: KEY.jpg|png|webp, KEY.txt, KEY.json")
     one.add_argument("--out", metavar="DIR", required=True, help="folder for the indexes and the manifest")
     one.add_argument("--split", choices=SPLITS, default="train", help="what the tars count as (default: %(default)s)")
+    one.add_argument("--vocab", metavar="FILE", default="",
+                     help="word pieces (BERT's vocab.txt): captions are counted and KEY.npz members (UNITER's arrays) "
+                          "become tars of regions in DIR, so that the set can be trained on")
+    one.add_argument("--feature-dim", type=count, default=2048, metavar="D", help="of the features (default: 2048)")
+    one.add_argument("--num-classes", type=count, default=1600, metavar="N", help="of the regions (default: 1600)")
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     one.set_defaults(command=index)
     one = actions.add_parser("card", help="dataset card (Markdown) and Croissant (JSON-LD) from the manifest",
@@ -73,11 +78,16 @@ def write_sheet(args: argparse.Namespace) -> int:
 def index(args: argparse.Namespace) -> int:
     """Indexes tars of others."""
     from shards.foreign import index_tars
+    from shards.region_config import PRECOMPUTED, RegionsConfig
     missing = next((path for path in args.tars if not os.path.isfile(path)), None)
     if missing is not None:
         raise UsageError(f"{missing}: no such tar")
     with terminal.progress("index", sum(map(os.path.getsize, args.tars))) as read:
-        samples = index_tars(args.tars, args.out, args.split, read)
+        try:
+            config = RegionsConfig(extractor=PRECOMPUTED, feature_dim=args.feature_dim, num_classes=args.num_classes)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        samples = index_tars(args.tars, args.out, args.split, read, args.vocab, config)
     print(json.dumps({"directory": args.out, "shards": len(args.tars), "samples": samples}, indent=1) if args.json
           else f"{len(args.tars):,} tars, {samples:,} samples; next: imagebert shards stats {args.out}")
     return 0
@@ -87,7 +97,7 @@ def write_card(args: argparse.Namespace) -> int:
     """Prints or writes the dataset card and its Croissant description."""
     from shards.card import card, croissant
     shards = load_shards(args.path)
-    if not shards.vocab:
+    if shards.foreign:
         raise UsageError(f"{shards.directory}: tars of others; a card tells how imagebert made a set")
     page = card(shards, args.name, args.license)
     described = json.dumps(croissant(shards, args.name, args.license, args.url), indent=1, ensure_ascii=False) + "\n"

@@ -88,13 +88,13 @@ def index_tar(path: str, regions_path: str = "", count_pieces: Callable[[str], i
     their own groups.  Raises UsageError for a tar that is damaged or holds no sample.
     """
     rows: dict[str, dict[str, Any]] = {}
-    for key, suffix, offset, data in _members(path):
+    for key, suffix, offset, data in members_of(path):
         if f"{_MEMBER_OF.get(suffix, '?')}_offset" in rows.get(key, ()):
             raise UsageError(f"{path}: {key} has a second {_MEMBER_OF[suffix]} member ({suffix}) at offset {offset}; a "
                              f"key stands for one sample (it ends at the first dot of the name), write the tar again")
         _take(rows.setdefault(key, {}), path, key, suffix, offset, data, count_pieces)
     if regions_path:
-        for key, suffix, offset, data in _members(regions_path):
+        for key, suffix, offset, data in members_of(regions_path):
             if suffix == REGIONS_SUFFIX and key in rows:
                 _take(rows[key], regions_path, key, suffix, offset, data, None)
     listed = [(key, row) for key, row in rows.items() if row]
@@ -115,7 +115,7 @@ def stored_key(key: str) -> bytes:
     return raw if len(raw) <= KEY_LENGTH else hashlib.sha256(raw).hexdigest()[:KEY_LENGTH].encode()
 
 
-def _members(path: str) -> Iterator[tuple[str, str, int, bytes]]:
+def members_of(path: str) -> Iterator[tuple[str, str, int, bytes]]:
     """Yields key, suffix, data offset and data of a tar's files; the key ends at the first dot of the base name."""
     if not os.path.isfile(path):
         raise UsageError(f"{path}: no such shard")

@@ -62,6 +62,11 @@ class ShardSet:
     class_names: str = ""          # file name, a class a line; "" when nobody gave names
     reencoded: bool = False        # images may be JPEGs made of the originals, which keys and sha256 are of
 
+    @property
+    def foreign(self) -> bool:
+        """Returns whether these are tars of others, which keep to no contract of ours."""
+        return any(not shard.ext for shard in self.shards)
+
     def of_split(self, split: str) -> tuple[ShardFile, ...]:
         """Returns the shards of train or test, sorted by name."""
         return tuple(shard for shard in self.shards if shard.split == split)

@@ -75,7 +75,7 @@ def validate(shards: ShardSet, read: Callable[[int], None] = lambda count: None,
 def _validate(shards: ShardSet, read: Callable[[int], None], box: Sandbox[Picture] | None) -> Iterator[Fault]:
     files, broken = _listed(shards)
     yield from broken
-    if not shards.vocab:                                    # tars of others
+    if shards.foreign:
         context = Context(shards, files, None, read, box)
         for name in sorted(files):
             yield from _whole_file(context, name)

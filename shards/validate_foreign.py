@@ -9,12 +9,12 @@ from crawl.errors import UsageError
 from crawl.sandbox_client import Sandbox
 from shards.faults import Fault
 from shards.image_work import Picture
-from shards.index import index_tar, load_index
+from shards.index import MEMBERS, index_tar, load_index
 from shards.manifest import ShardFile, ShardSet
 from shards.reader import ShardReader
 
-# What one pass over a tar finds; word pieces are of a vocabulary, which these sets do not have.
-_COMPARED = tuple(f"{member}_{what}" for member in ("image", "txt", "json") for what in ("offset", "size", "crc"))
+# What one pass over a tar finds without a vocabulary.
+_COMPARED = tuple(f"{member}_{what}" for member in MEMBERS for what in ("offset", "size", "crc"))
 
 
 def foreign_faults(shards: ShardSet, shard: ShardFile, box: Sandbox[Picture] | None) -> Iterator[Fault]:
@@ -23,7 +23,8 @@ def foreign_faults(shards: ShardSet, shard: ShardFile, box: Sandbox[Picture] | N
     They keep to no contract of ours, so headers, names and order are as their writers like them.
     """
     try:
-        now, index = index_tar(shards.path(shard.name)), load_index(shards.path(shard.index))
+        now = index_tar(shards.path(shard.name), shards.path(shard.regions) if shard.regions else "")
+        index = load_index(shards.path(shard.index))
     except UsageError as error:
         yield Fault(shard.name, "", -1, str(error))
         return
@@ -39,7 +40,7 @@ def foreign_faults(shards: ShardSet, shard: ShardFile, box: Sandbox[Picture] | N
         return
     with ShardReader(shards.directory, shard) as reader:
         rows = [row for row in range(len(reader)) if reader.index["image_size"][row]
-                and np.array_equal(now[row], reader.index[row])]
+                and all(now[name][row] == index[name][row] for name in _COMPARED)]
         for row, answer in box.map((row, None, reader.image(row)) for row in rows):
             picture = answer.result or Picture(answer.reason)
             if picture.reason:

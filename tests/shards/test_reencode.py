@@ -174,7 +174,8 @@ def test_a_reencoded_set_is_valid_and_keeps_the_sha256_of_the_originals(built):
 
 
 def test_a_changed_key_json_of_a_reencoded_set_is_a_fault(built, tmp_path):
-    from shards.faults import of_sample
+    from shards.faults import of_picture, of_sample
+    from shards.image_work import Picture
     from shards.sample import sample_json
     from shards.tarwalk import Member
     shards = load_shards(built[0])
@@ -184,7 +185,10 @@ def test_a_changed_key_json_of_a_reencoded_set_is_a_fault(built, tmp_path):
 
     def faults(reencoded=True, **changed):
         said = Member("", 0, 0, sample_json(sample.json | changed), ())
-        return [fault.what for fault in of_sample(shard, sample.key, image, txt, said, reencoded)]
+        sha256 = hashlib.sha256(sample.image).hexdigest()
+        picture = Picture("", "jpg", sample.json["width"], sample.json["height"])
+        return [fault.what for fault in (*of_sample(shard, sample.key, image, txt, said, sha256, reencoded),
+                                         *of_picture(shard, sample.key, image, said, picture))]
 
     assert faults() == []
     assert any("sha256" in what for what in faults(sha256="00" * 32))
