@@ -7,6 +7,7 @@ Rules S1 to S9 of the crawling reference; what happens between hops is in crawl/
 from __future__ import annotations
 
 import dataclasses
+import functools
 import socket
 import time
 from collections.abc import Callable
@@ -46,7 +47,11 @@ class Client:
 
     def __init__(self, policy: FetchPolicy, network: Network, resolver: Resolver | None = None,
                  admit: Callable[[Any, float], bool] = lambda token, seconds: True) -> None:
-        """Args: admit(token, seconds): whether a request of at most so many seconds may be dialled at this moment."""
+        """Args:
+            admit(token, seconds): whether a request of at most so many seconds may be made at this moment.  It is asked
+                before the work of a request, before its socket is opened, and last when the connection stands and
+                nothing of the request is sent: a process may be stopped anywhere between, for longer than its lease.
+        """
         self._admit = admit
         self._pace = AddressPace(network.address_rate_per_s)
         self.resolver = resolver or Resolver()
@@ -115,13 +120,14 @@ class Client:
 
     def _dial(self, request: _Request, address: str, port: int, dns_s: float) -> None:
         wait_s = self._pace.wait_s(request.url, address, time.monotonic())
-        if not wait_s and not self._admit(request.token, request.timeout_s):
+        admit = functools.partial(self._admit, request.token, request.timeout_s)
+        if not wait_s and not admit():
             wait_s = _NOT_ADMITTED_S
         if wait_s:
-            self._refused.append((request.token, dataclasses.replace(nothing(request.url, NOT_YET), seconds=wait_s)))
+            self._refused.append((request.token, _not_yet(request.url, wait_s)))
             return
         transfer = _Transfer(request.url, request.kind, request.timeout_s - dns_s, self._policy,
-                             self._addresses.may_dial, dns_s)
+                             self._addresses.may_dial, admit, dns_s)
         easy = self._idle.pop() if self._idle else self._handle()
         self._set_up(easy, transfer, request.lines)
         easy.setopt(pycurl.CONNECT_TO, [f"{_bracketed(urls.host(request.url))}:{urls.port(request.url)}:"
@@ -189,9 +195,13 @@ class Client:
         for option, value in (
                 (pycurl.URL, transfer.url), (pycurl.TIMEOUT_MS, max(1, int(1000 * transfer.timeout_s))),
                 (pycurl.HTTPHEADER, [*accept_lines(transfer.kind), *lines]),
-                (pycurl.OPENSOCKETFUNCTION, transfer.open_socket),
+                (pycurl.OPENSOCKETFUNCTION, transfer.open_socket), (pycurl.PREREQFUNCTION, transfer.may_send),
                 (pycurl.HEADERFUNCTION, transfer.take_header), (pycurl.WRITEFUNCTION, transfer.take_body)):
             easy.setopt(option, value)
+
+
+def _not_yet(url: str, seconds: float) -> Answer:
+    return dataclasses.replace(nothing(url, NOT_YET), seconds=seconds)
 
 
 def _bracketed(host: str) -> str:
@@ -213,7 +223,7 @@ class _Transfer:
     """What libcurl tells us of one request while it runs; its methods never raise."""
 
     def __init__(self, url: str, kind: str, timeout_s: float, policy: FetchPolicy, may_dial: Any,
-                 dns_s: float) -> None:
+                 admit: Callable[[], bool], dns_s: float) -> None:
         self.url = url
         self._dns_s = dns_s
         self.kind = kind
@@ -221,9 +231,12 @@ class _Transfer:
         self.size = 0
         self._policy = policy
         self._may_dial = may_dial
+        self._admit = admit
         self._cap = {"page": policy.page_bytes, "sitemap": policy.page_bytes, "image": policy.image_bytes,
                      "robots": policy.robots_bytes}[kind]
         self._refused = False          # the guard said no
+        self._too_late = False         # the server is not certainly ours any more; nothing was sent
+        self._is_sent = False          # or about to be
         self._stopped = ""             # why we hung up: cut, too_large, not_html, protocol_error
         self._status_line = ""
         self._status = 0
@@ -239,9 +252,25 @@ class _Transfer:
         if self._refused or not isinstance(target, tuple) or not self._may_dial(self.url, str(target[0])):
             self._refused = True
             return pycurl.SOCKET_BAD
+        if not self._may_go_on():
+            return pycurl.SOCKET_BAD
         opened = socket.socket(family, kind, protocol)
         self._sockets.append(opened)
         return opened
+
+    def may_send(self, *connection: object) -> int:
+        """Decides on a connection that stands, new or kept: what follows is the system call that sends the request."""
+        self._is_sent = self._may_go_on()
+        return pycurl.PREREQFUNC_OK if self._is_sent else pycurl.PREREQFUNC_ABORT
+
+    def _may_go_on(self) -> bool:
+        if self._is_sent:
+            # A kept connection was closed without an answer, and libcurl would send the request again at once.  The
+            # server may have seen the first one: another is a try of its own, after the pause.
+            self._stopped = "disconnected"
+        elif not self._admit():
+            self._too_late = True
+        return not (self._stopped or self._too_late)
 
     def take_header(self, line: bytes) -> int:
         """Takes one header line; anything but its length hangs up."""
@@ -286,6 +315,8 @@ class _Transfer:
 
     def answer(self, easy: Any, code: int, message: str) -> Answer:
         """Returns how the request ended, from libcurl's code and what came."""
+        if self._too_late:
+            return _not_yet(self.url, _NOT_ADMITTED_S)
         outcome, cut = self._outcome(easy, code, message)
         truncated = bool(cut)
         entity = body = b""

@@ -26,7 +26,10 @@ DELAY = 0.1
 SLACK = 0.03                       # of a busy machine between two clocks
 HOSTS = [f"h{n}.test" for n in range(4)]
 GIVEN = [f"http://{HOSTS[n % 4]}/{n}" for n in range(60)]
-SHORT = {"page_timeout_s": 0.4, "robots_timeout_s": 0.4, "image_timeout_s": 0.4, "connect_timeout_s": 0.4}
+# A server that gets no CPU time for as long as this notes a request that its client has long given up, beside the next.
+TIMEOUT_S = 1.2
+SHORT = {f"{kind}_timeout_s": TIMEOUT_S for kind in ("page", "robots", "image", "connect")}
+LEASE_S = 3.0
 
 
 @pytest.fixture()
@@ -79,11 +82,11 @@ import sys
 from crawl.fetch_shard import fetch_shard
 from crawl.parts import PartLimits
 from tests.crawl.loopback import Web, quick
-from tests.crawl.test_takeover import DELAY, SHORT
+from tests.crawl.test_takeover import DELAY, LEASE_S, SHORT
 web = Web()
 web.port = int(sys.argv[1])
 for part in fetch_shard(sys.argv[2], sys.argv[3], sys.argv[4], quick(**SHORT), web.network(min_delay_s=DELAY), 2,
-                        "page", limits=PartLimits(rows=7), lease_s=1.5):
+                        "page", limits=PartLimits(rows=7), lease_s=LEASE_S):
     print(part.index, flush=True)
 """
 
@@ -98,10 +101,10 @@ def test_a_paused_holder_that_comes_back_neither_dials_nor_commits(web, tmp_path
         os.kill(child.pid, signal.SIGSTOP)
         paused_at, parts = time.monotonic(), []
         for part in fetch_shard(path, directory, f"{tmp_path}/out", quick(**SHORT), web.network(min_delay_s=DELAY), 2,
-                                "page", limits=PartLimits(rows=7), lease_s=1.5):
+                                "page", limits=PartLimits(rows=7), lease_s=LEASE_S):
             parts.append(part)
             if part.index == 3:
-                assert time.monotonic() - paused_at > 1.5    # not before the lease has run out
+                assert time.monotonic() - paused_at > LEASE_S    # not before the lease has run out
                 os.kill(child.pid, signal.SIGCONT)
         said, complained = child.communicate(timeout=30)
     finally:
@@ -113,6 +116,46 @@ def test_a_paused_holder_that_comes_back_neither_dials_nor_commits(web, tmp_path
     # What was committed before the pause was not asked for again.
     asked = [f"http://{host}{path}" for _, host, path in web.log]
     assert all(asked.count(url) == 1 for url in urls_of(directory, parts[:1]))
+
+
+STOPPED_AT = """
+import os, signal
+from crawl import fetch
+owner, name = {at!r}.split(".")
+owner = getattr(fetch, owner)
+method, calls = getattr(owner, name), []
+def stop_first(*args):
+    transfer = args[0] if isinstance(args[0], fetch._Transfer) else args[2]
+    calls.append(transfer.url)
+    if transfer.url == {url!r} and calls.count(transfer.url) == 1:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return method(*args)
+setattr(owner, name, stop_first)
+""" + CHILD.replace("quick(**SHORT)", "quick(contact='https://paused.test', **SHORT)")
+
+
+@pytest.mark.parametrize("at", ["Client._set_up", "_Transfer.open_socket", "_Transfer.may_send"])
+def test_a_holder_paused_between_the_look_at_its_lease_and_the_request_does_not_send_it(web, tmp_path, at):
+    given = [f"http://{HOSTS[n % 4]}/{n}" for n in range(12)]
+    path, directory = write_list(str(tmp_path), given), f"{tmp_path}/out/s/abc"
+    if "open" in at:                                         # or the connection is kept, and no socket is opened
+        web.on(given[1], headers={"Connection": "close"})
+        web.on(given[5], headers={"Connection": "close"})
+    child = subprocess.Popen([sys.executable, "-c", STOPPED_AT.format(at=at, url=given[9]), str(web.port), path,
+                              directory, f"{tmp_path}/out"], stderr=subprocess.PIPE, text=True)
+    try:
+        assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
+        parts = list(fetch_shard(path, directory, f"{tmp_path}/out", quick(**SHORT), web.network(min_delay_s=DELAY), 2,
+                                 "page", lease_s=LEASE_S))
+        asked = [headers["User-Agent"] for headers in web.headers]
+        os.kill(child.pid, signal.SIGCONT)
+        _, complained = child.communicate(timeout=30)
+    finally:
+        child.kill()
+    assert child.returncode == 0 and "was taken over by another worker" in complained
+    assert sorted(urls_of(directory, parts)) == sorted(given)
+    # Not one request more, of whomever; and there were some before the pause.
+    assert [headers["User-Agent"] for headers in web.headers] == asked and "paused" in asked[0]
 
 
 KILLED_AT_RELEASE = """

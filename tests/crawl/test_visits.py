@@ -311,6 +311,22 @@ def test_gaps_between_requests_of_a_host_as_the_server_sees_them(web):
     assert max(web.log)[0] - min(web.log)[0] < 27 * 0.15                # hosts side by side, not one after another
 
 
+def test_a_kept_connection_that_closes_without_an_answer_is_no_reason_to_ask_again_at_once(web):
+    asked = []
+
+    def hang_up_once(handler):
+        asked.append(time.monotonic())
+        if len(asked) > 1:
+            handler.send_response(404)
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+        handler.close_connection = True
+    web.call("http://a.test/2", hang_up_once)
+    found = visit(web.network(min_delay_s=0.15), "http://a.test/1", "http://a.test/2")
+    assert found["http://a.test/2"].fetched.outcome == "http_404"
+    assert len(asked) == 2 and asked[1] - asked[0] >= 0.149
+
+
 def test_a_crawl_delay_wins_over_a_minimal_delay(web):
     web.on("http://a.test/robots.txt", body=b"User-agent: *\nCrawl-delay: 0.5")
     visit(web.network(min_delay_s=0.0), "http://a.test/1", "http://a.test/2")
