@@ -257,6 +257,7 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_build_options(one)
     crawl.cli.add_block_option(one)
     one.add_argument("--decontaminate", **filter.cli.DECONTAMINATE)
+    filter.cli.add_preset_options(one)
     add_image_options(one)
     add_inline_option(one)
     crawl.cli.add_dry_run_option(one)
@@ -283,14 +284,19 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from crawl.funnel import print_funnel
     from crawl.plan_print import print_plans
     from crawl.plan_run import plan_dataset
+    from filter.cli import preset_of, print_config
     from filter.decontamination import evaluation_source
     from filter.language import load_model
     from filter.scoring import scorer_digest
     from shards.cli_images import stored_as
-    config = dataclasses.replace(args.config, crawl=crawl_from(args, args.config.crawl),
+    judge_config, filter_config = preset_of(args)
+    config = dataclasses.replace(args.config, judge=judge_config, filter=filter_config,
+                                 crawl=crawl_from(args, args.config.crawl),
                                  images=images_from(args, args.config.images),
                                  shards=stored_as(args, args.config.shards))
     config = override(config, args.set)
+    if args.show_config:
+        return print_config(config)
     network = network_from(args)
     # What the later stages would refuse is refused before the first page is fetched.
     if config.judge.lid_path:

@@ -14,25 +14,27 @@ from collections.abc import Iterator
 
 from filter.noise import (
     BOILERPLATE,
-    CONTACT_WORDS,
     CREDIT,
     EMAIL,
     FILE_NAME,
     MENU_WORDS,
-    PHONE,
     SPAM,
     URL,
     WHOLE_FILE_NAME,
     cut_spans,
     speaks_spam,
 )
+from filter.personal import EMAIL_MASK, KEEP, POLICIES, REJECT, has_masks, masked, shown
 from filter.reasons import check_reasons
+from filter.sentences import WINDOW, whole_sentences
 from filter.vocabulary import unknown_share
+from filter.word_kinds import KINDS, missing_kinds
 
 # The rules that can be switched off; of a text of which nothing is left (empty, boilerplate) there is nothing to keep.
-CAPTION_REASONS = ("file_name", "personal_data", "cut_off", "spam_words", "boilerplate", "mostly_symbols",
-                   "too_few_words", "credit", "menu_text", "too_many_digits", "repeated_words", "too_many_words",
-                   "out_of_vocabulary", "other_language")
+CAPTION_REASONS = ("source_not_used", "file_name", "personal_data", "cut_off", "spam_words", "boilerplate",
+                   "mostly_symbols", "too_few_words", "too_few_characters", "credit", "menu_text", "too_many_digits",
+                   "repeated_words", "too_many_words", "out_of_vocabulary", "no_determiner", "no_preposition",
+                   "no_content_word", "other_language")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,20 +50,26 @@ class CaptionRules:
     max_unknown_share: float = 0.4       # words that are not spelt like English (filter/vocabulary.py)
     max_menu_share: float = 0.5          # words of navigation: home, contact, login
     max_spam_words: int = 0              # words of filter/noise.py:SPAM that are let pass
+    min_characters: int = 0              # of a cleaned caption
+    needs: tuple[str, ...] = ()          # kinds of words it must have: determiner, preposition, content_word
+    sources: tuple[str, ...] = ()        # texts that may be captions (filter/judging.py: SOURCES); empty: all
+    clean: bool = True                   # false: white space and entities alone, and a long text stays whole
+    personal_data: str = "reject"        # reject; mask: <email>, <phone>, <number> in its place; keep
     let_pass: tuple[str, ...] = ()       # reasons of CAPTION_REASONS that reject nothing
 
     def __post_init__(self) -> None:
         check_reasons(self.let_pass, CAPTION_REASONS)
+        if self.personal_data not in POLICIES:
+            raise ValueError(f"personal_data is {self.personal_data!r}; choose {', '.join(POLICIES)}")
+        unknown = sorted(set(self.needs) - set(KINDS))
+        if unknown:
+            raise ValueError(f"needs names {unknown[0]!r}; choose of {', '.join(KINDS)}")
 
 
 # The sources in which a text of several sentences is usual: one sentence is taken from them whatever their length.
 RUNNING_TEXT = ("surrounding", "og_description", "table")
-_BREAK = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
-_ABBREVIATION = re.compile(r"\b(?:[A-Z]|Mr|Mrs|Messrs|Ms|Dr|St|Prof|Fig|No|vol|ed|pp?|e\.g|i\.e|cf|approx|ca|vs|Jr|Sr)"
-                           r"\.$")
 _WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 _LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
-_DIGIT = re.compile(r"\d")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _HASHTAG_TAIL = re.compile(r"(?:\s*#\w+)+\s*$")
 _MENTION = re.compile(r"(?<!\w)@\w{2,}")
@@ -73,9 +81,6 @@ _EMPTY_BRACKETS = re.compile(r"[(\[{]\s*[)\]}]")
 _REPEATED_MARK = re.compile(r"([!?.,;:\-_=*~|])\1{1,}")
 _SPACE_BEFORE_MARK = re.compile(r"\s+([,.;:!?])")
 _SITE_SUFFIX = re.compile(r"\s+(?:[|»•]\s+[^|»•]{1,60}|[-–—:]\s+(?:[\w\-]+\.)+[a-z]{2,10}(?:\s\w+){0,2})$")
-_WINDOW = 300                      # characters: a longer text may be cut at both ends
-# A sentence that only its predecessor explains.
-_LEANS_BACK = re.compile(r"(?:But|And|Or|So|Then|However|Therefore|It|Its|They|Their|He|His|She|Her|These|Those)\b")
 # A program cut it in mid-sentence.
 _CUT_OFF = re.compile(r"\w\s*(?:\.{3,}|…)\s*(?:read more|more)?[\s\])]*$", re.IGNORECASE)
 _QUOTES = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "„": '"', "\u00a0": " ", "\u00ad": None})
@@ -148,24 +153,33 @@ def _unshout(text: str) -> str:
     return lowered[0].upper() + lowered[1:]
 
 
-def sentences(text: str) -> list[str]:
-    """Returns the sentences of a text; a stop after an initial or a common abbreviation does not end one."""
-    found: list[str] = []
-    for piece in _BREAK.split(text):
-        if found and _ABBREVIATION.search(found[-1]):
-            found[-1] += " " + piece
-        else:
-            found.append(piece)
-    return [piece.strip() for piece in found if piece.strip()]
-
-
 def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
     """Returns (caption, "") or (what was left, reason): cleaning, the choice of a sentence, the rules."""
+    text, reason = _read(source, raw if _keeps(rules) else masked(raw), rules)
+    return shown(text), reason
+
+
+def _keeps(rules: CaptionRules) -> bool:
+    return rules.personal_data == KEEP or rules.personal_data == REJECT and "personal_data" in rules.let_pass
+
+
+def without_personal_data(raw: str, rules: CaptionRules) -> str:
+    """Returns what a table may hold of a text: masked, unless personal data is kept."""
+    return raw if _keeps(rules) else shown(masked(raw))
+
+
+def _read(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
+    """`raw` with masks in it; what is returned has them still."""
     allowed = rules.let_pass
+    if rules.sources and source not in rules.sources and "source_not_used" not in allowed:
+        return "", "source_not_used"
     if "file_name" not in allowed and WHOLE_FILE_NAME.match(raw.strip()):
         return "", "file_name"
-    if "personal_data" not in allowed and "@" in raw and EMAIL.search(raw):
+    if EMAIL_MASK in raw and rules.personal_data == REJECT and "personal_data" not in allowed:
         return "", "personal_data"
+    if not rules.clean:
+        text = " ".join(html.unescape(raw).split())
+        return text, reject_caption(text, rules) or ""
     if "cut_off" not in allowed and source not in RUNNING_TEXT and ("..." in raw or "…" in raw) \
             and _CUT_OFF.search(raw):
         return clean_caption(raw), "cut_off"
@@ -176,24 +190,13 @@ def read_caption(source: str, raw: str, rules: CaptionRules) -> tuple[str, str]:
         return "", "boilerplate" if re.search(r"\w", raw) else "empty"
     if source in RUNNING_TEXT or len(words_of(text)) > rules.max_words or len(text) > rules.max_characters:
         blocks = [clean_caption(block) for block in raw.split("\n")]      # a line is a block of the page
-        choice = [piece for block in blocks if block for piece in _whole_sentences(block)
+        choice = [piece for block in blocks if block for piece in whole_sentences(block)
                   if reject_caption(piece, rules) is None]
         if choice:
             return choice[0], ""
-        if len(text) >= _WINDOW:
+        if len(text) >= WINDOW:
             return text, reject_caption(text, rules) or "no_whole_sentence"
     return text, reject_caption(text, rules) or ""
-
-
-def _whole_sentences(text: str) -> list[str]:
-    """The sentences that stand alone: a long text was a window, which cuts its first and its last sentence."""
-    found = sentences(text)
-    if len(text) >= _WINDOW and found[0][0].islower():
-        del found[0]
-    if len(text) >= _WINDOW and found and found[-1].rstrip("\"')]")[-1:] not in (".", "!", "?"):
-        del found[-1]
-    return [piece for place, piece in enumerate(found) if not (place and _LEANS_BACK.match(piece))
-            and piece.count('"') % 2 == 0 and piece.count("(") == piece.count(")")]
 
 
 def words_of(text: str) -> list[str]:
@@ -222,9 +225,7 @@ def reject_caption(caption: str, rules: CaptionRules) -> str | None:
 def _failing(caption: str, rules: CaptionRules) -> Iterator[str]:
     if WHOLE_FILE_NAME.match(caption):
         yield "file_name"
-    if "@" in caption and EMAIL.search(caption):
-        yield "personal_data"
-    if _DIGIT.search(caption) and PHONE.search(caption) and _speaks_of_contact(caption):
+    if rules.personal_data == REJECT and (has_masks(caption) or masked(caption) != caption):
         yield "personal_data"
     words = list(map(str.lower, words_of(caption)))
     if normalise_caption(caption) in BOILERPLATE:
@@ -235,6 +236,8 @@ def _failing(caption: str, rules: CaptionRules) -> Iterator[str]:
         yield "mostly_symbols"
     if len(words) < rules.min_words:
         yield "too_few_words"
+    if len(caption) < rules.min_characters:
+        yield "too_few_characters"
     if CREDIT.match(caption):
         yield "credit"
     if sum(map(MENU_WORDS.__contains__, words)) > rules.max_menu_share * len(words) or _is_list(caption):
@@ -249,10 +252,8 @@ def _failing(caption: str, rules: CaptionRules) -> Iterator[str]:
         yield "too_many_words"
     if unknown_share(words) > rules.max_unknown_share:
         yield "out_of_vocabulary"
-
-
-def _speaks_of_contact(caption: str) -> bool:
-    return any(word.lower() in CONTACT_WORDS for word in words_of(caption))
+    if rules.needs:
+        yield from (f"no_{kind}" for kind in missing_kinds(words, rules.needs))
 
 
 def _is_list(caption: str) -> bool:

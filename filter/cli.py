@@ -12,10 +12,12 @@ from typing import Any
 
 from crawl import storage
 from crawl.cli import add_build_options
-from crawl.config import override
+from crawl.config import as_dict, override
 from crawl.errors import UsageError
 from crawl.lock import run_lock
 from crawl.stages import Manifest, current
+from filter.filter_config import FilterConfig
+from filter.judging import JudgeConfig
 
 # The option --decontaminate of `filter` and `dataset`.
 DECONTAMINATE: dict[str, Any] = {
@@ -28,12 +30,16 @@ def register(subparsers: Any) -> None:
     """Adds the sub-commands of filter/."""
     _add_stage(subparsers, "judge", judge_command, "decide which images are worth a download",
                "Page language, permission, dominance and caption rules on the candidates of a finished crawl. "
-               "Nothing is downloaded.")
+               "Nothing is downloaded.", presets=True)
     _add_stage(subparsers, "features", features_command, "decode every image that arrived, once",
                "Sizes, hashes, colours, flatness and P(photograph) of every distinct image.")
     _add_stage(subparsers, "filter", filter_command, "from judged texts and images to one best caption an image",
-               "Image rules, scoring, captions shared by too many images, near-duplicates, best text."
+               "Image rules, scoring, captions shared by too many images, near-duplicates, best text.", presets=True
                ).add_argument("--decontaminate", **DECONTAMINATE)
+    one = subparsers.add_parser("presets", help="the named rules of others, and what they are here",
+                                description="Prints docs/presets.md: for each rule of a source our setting, and what "
+                                            "of it cannot be reproduced.")
+    one.set_defaults(command=presets_command)
     one = subparsers.add_parser("explain", help="what became of a URL, an image, a caption",
                                 description="Prints every row of the finished stages that speaks of it.")
     one.add_argument("what", metavar="WHAT", help="image URL, page URL, sample key, sha256, or a whole caption")
@@ -44,13 +50,46 @@ def register(subparsers: Any) -> None:
 
 
 def _add_stage(subparsers: Any, name: str, command: Callable[[argparse.Namespace], int], summary: str,
-               description: str) -> argparse.ArgumentParser:
+               description: str, presets: bool = False) -> argparse.ArgumentParser:
     one = subparsers.add_parser(name, help=summary, description=description)
     one.add_argument("--out", required=True, metavar="DIR", help="dataset root with the stages before this one")
     one.add_argument("--json", action="store_true", help="print the funnel as JSON")
     add_build_options(one)
+    if presets:
+        add_preset_options(one)
     one.set_defaults(command=command)
     return one
+
+
+def add_preset_options(parser: argparse.ArgumentParser) -> None:
+    """Adds --preset and --show-config; `preset_of` and `show_config` read them."""
+    parser.add_argument("--preset", default="", metavar="NAME",
+                        help="whose rules: lait (the default), cc3m, cc12m, coyo, laion, datacomp-basic; `imagebert "
+                             "presets` says what each is. --set changes settings of it")
+    parser.add_argument("--show-config", action="store_true", help="print the settings as JSON and do nothing")
+
+
+def preset_of(args: argparse.Namespace) -> tuple[JudgeConfig, FilterConfig]:
+    """Returns the settings of judge and filter before --set: of --preset, else of --run."""
+    if not args.preset:
+        return args.config.judge, args.config.filter
+    from filter.presets import PRESETS
+    if args.preset not in PRESETS:
+        raise UsageError(f"--preset {args.preset!r} is not known; there are {', '.join(PRESETS)}")
+    return PRESETS[args.preset].judge, PRESETS[args.preset].filter
+
+
+def print_config(config: Any) -> int:
+    """Prints settings as JSON; returns the exit status."""
+    print(json.dumps(as_dict(config), indent=1, sort_keys=True, ensure_ascii=False))
+    return 0
+
+
+def presets_command(args: argparse.Namespace) -> int:
+    """Prints what each preset is."""
+    from filter.presets import preset_page
+    print(preset_page(), end="")
+    return 0
 
 
 def _add_scorer(subparsers: Any) -> None:
@@ -80,8 +119,11 @@ def _add_scorer(subparsers: Any) -> None:
 def judge_command(args: argparse.Namespace) -> int:
     """Runs the stage judge."""
     from filter.judge_run import judge
+    config = override(preset_of(args)[0], args.set)
+    if args.show_config:
+        return print_config(config)
     with run_lock(args.out):
-        return _show(judge(args.out, override(args.config.judge, args.set), args.run), args.json)
+        return _show(judge(args.out, config, args.run), args.json)
 
 
 def features_command(args: argparse.Namespace) -> int:
@@ -94,9 +136,11 @@ def features_command(args: argparse.Namespace) -> int:
 def filter_command(args: argparse.Namespace) -> int:
     """Runs the stage filter."""
     from filter.filter_run import filter_pairs
+    config = override(preset_of(args)[1], args.set)
+    if args.show_config:
+        return print_config(config)
     with run_lock(args.out):
-        return _show(filter_pairs(args.out, override(args.config.filter, args.set), args.run, args.decontaminate),
-                     args.json)
+        return _show(filter_pairs(args.out, config, args.run, args.decontaminate), args.json)
 
 
 def explain_command(args: argparse.Namespace) -> int:
@@ -170,5 +214,7 @@ def _show(manifest: Manifest, as_json: bool) -> int:
         print(f"{line.stage}: {line.rows_in:,} rows, unit {line.unit}")
         for name, count in sorted(line.outcomes, key=lambda pair: (-pair[1], pair[0])):
             print(f"  {count:>9,}  {name}")
+    for note in manifest.notes:
+        print(f"! {note}")
     print(manifest.directory)
     return 0

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from filter.aggregate import AggregateRules
 from filter.drift import DriftRules
 from filter.images import ImageRules
 from filter.near_duplicates import NearRules
+
+PRESET_NAME = re.compile(r"[a-z0-9][a-z0-9\-]{0,40}")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -19,11 +22,14 @@ class FilterConfig:
     drift: DriftRules = DriftRules()
     scorer: str = "prior"              # prior, weak (filter/scoring.py)
     scorer_path: str = ""              # model of `weak`; empty: the shipped one
+    preset: str = "lait"               # whose published rules these are (filter/presets.py, docs/presets.md)
     min_score: float = 0.4             # P(caption describes image); below: low_score
     buckets: int = 4                   # files of each table
 
     def __post_init__(self) -> None:
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"min_score is {self.min_score}; it is a probability, 0 to 1")
+        if not PRESET_NAME.fullmatch(self.preset):
+            raise ValueError(f"preset is {self.preset!r}; a name of small letters, digits and hyphens")
         if self.buckets < 1:
             raise ValueError(f"buckets is {self.buckets}; it must be at least 1")

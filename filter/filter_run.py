@@ -10,6 +10,7 @@ from crawl.suppress import suppression
 from filter.decontamination import evaluation_facts, evaluation_images, evaluation_source
 from filter.filter_config import FilterConfig
 from filter.judge_run import Run
+from filter.presets import missing_of, notes_on
 from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
 from filter.scoring import scorer_digest, scorer_facts
 
@@ -50,9 +51,11 @@ def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = 
 
     run("filter", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _RECORDS}
+    unread = [f"{evaluation.unreadable} of {source.count} evaluation images do not decode: only their very bytes are "
+              "kept out"] if source and evaluation.unreadable else []
     return stage.commit(tables, [funnel_of("filter", "image", tables["image_outcomes"]),
                                  funnel_of("filter", "pair", tables["pairs"])],
-                        extra={"scorer": scorer_facts(config.scorer, config.scorer_path)}
+                        extra={"scorer": scorer_facts(config.scorer, config.scorer_path),
+                               "preset": {"name": config.preset, "not_reproduced": missing_of(config.preset)}}
                         | ({"decontaminate": evaluation_facts(source, evaluation)} if source else {}),
-                        notes=[f"{evaluation.unreadable} of {source.count} evaluation images do not decode: only their "
-                               "very bytes are kept out"] if evaluation.unreadable else [])
+                        notes=notes_on(config.preset, inputs["judge"].config) + unread)

@@ -8,7 +8,7 @@ from filter.reasons import check_reasons
 from filter.records import ImageFacts
 
 DECODED = "decoded"
-_REASONS = ("too_small", "too_narrow", "flat", "too_few_colours", "not_natural")
+IMAGE_REASONS = ("too_small", "too_narrow", "too_few_bytes", "flat", "too_few_colours", "not_natural")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class ImageRules:
     min_side: int = 300              # px; both sides must be larger (paper section 1.2)
     formats: tuple[str, ...] = ("jpg", "png", "webp")   # what a sample may hold; a GIF is hardly ever a photograph
     max_aspect: float = 3.0          # longer to shorter side: banners, rules, spines (COYO-700M)
+    min_bytes: int = 0               # of the file; LAION and COYO drop what is below 5 KB
     min_deviation: float = 5.0       # of luma, 0..127: plain tiles and near-plain ones
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
     min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
@@ -27,7 +28,7 @@ class ImageRules:
         unknown = set(self.formats) - {"jpg", "png", "webp"}
         if unknown or not self.formats:
             raise ValueError(f"formats is {list(self.formats)}; a sample may hold jpg, png and webp")
-        check_reasons(self.let_pass, _REASONS)
+        check_reasons(self.let_pass, IMAGE_REASONS)
 
 
 def reject_image(facts: ImageFacts, rules: ImageRules) -> str | None:
@@ -44,6 +45,8 @@ def _failing(facts: ImageFacts, rules: ImageRules) -> Iterator[str]:
         yield "too_small"
     if max(facts.width, facts.height) > rules.max_aspect * min(facts.width, facts.height):
         yield "too_narrow"
+    if facts.num_bytes < rules.min_bytes:
+        yield "too_few_bytes"
     if facts.deviation < rules.min_deviation:
         yield "flat"
     if facts.entropy < rules.min_entropy:

@@ -9,22 +9,24 @@ from typing import Any
 from crawl import storage
 from crawl.permission import never_fetched
 from crawl.records import Candidate, ImageFetch
-from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from crawl.stages import Funnel, Manifest, Stage, current_manifest, funnel_of
 from crawl.suppress import suppression
+from crawl.tables import read_table
 from filter.judging import JudgeConfig
-from filter.records import Judged, JudgedImage
+from filter.records import Judged, JudgedImage, TextOutcome
 
-FORMAT = 6                         # 4: permission by stored signals; 5: judged_images; 6: addresses in site suffixes
+FORMAT = 7                         # 5: judged_images; 6: addresses in site suffixes; 7: personal data, texts counted
 Run = Callable[[str, Callable[[Any], None]], None]
 _TABLES = ("judged", "judged_images", "fetch")
-_DATA = ("boilerplate.txt", "contact_words.txt", "english_triples.txt", "menu_words.txt", "spam_words.txt",
-         "stop_words.txt")
+_TEXTS = "text_outcomes"
+_DATA = ("boilerplate.txt", "contact_words.txt", "determiners.txt", "english_triples.txt", "menu_words.txt",
+         "prepositions.txt", "spam_words.txt", "stop_words.txt")
 
 
 def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
-    """Returns the manifest of three tables: a row a candidate, a row an image URL, a row an image URL asked for.
+    """Returns the manifest of four tables: a row a candidate, an image URL, an image URL asked for, a fate of texts.
 
-    They are `judged`, `judged_images` and `fetch`.
+    They are `judged`, `judged_images`, `fetch` and `text_outcomes`.
     """
     crawl = current_manifest(out, "crawl")
     suppressed = suppression(out).of_addresses
@@ -34,7 +36,7 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
     if finished is not None:
         return finished
     from crawl.transforms import ReadTable, WriteTable, entries_of
-    from filter.transforms import ChooseImages, JudgeCandidates, SettleImages
+    from filter.transforms import ChooseImages, CountTexts, JudgeCandidates, SettleImages
 
     def build(root: Any) -> None:
         judged = (root | "Candidates" >> ReadTable(crawl.paths("candidates"), Candidate)
@@ -46,12 +48,19 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
         (judged | "Choose images" >> ChooseImages()
          | "Write fetch" >> WriteTable(stage.directory, "fetch", ImageFetch, "url_key", config.buckets))
 
+        (judged | "Count texts" >> CountTexts()
+         | "Write text outcomes" >> WriteTable(stage.directory, _TEXTS, TextOutcome, "outcome", 1))
+
     run("judge", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _TABLES}
+    tables[_TEXTS] = tuple(entries_of(stage.directory, _TEXTS, 1))
+    texts = sorted((row.outcome, row.texts) for entry in tables[_TEXTS]
+                   for row in read_table(storage.join(stage.directory, entry.name), TextOutcome))
     refused = never_fetched(pair for table in ("fetch_log", "pages") for entry in crawl.tables.get(table, ())
                             for pair in entry.outcomes)
     return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"]),
-                                 funnel_of("judge", "image URL", tables["judged_images"])],
+                                 funnel_of("judge", "image URL", tables["judged_images"]),
+                                 Funnel("judge", "text", sum(count for _, count in texts), tuple(texts))],
                         notes=[refused] if refused else [])
 
 

@@ -8,9 +8,10 @@ from crawl import permission
 from crawl.permission import PermissionRules
 from crawl.records import Candidate
 from crawl.suppress import NOTHING, SUPPRESSED, Suppression
-from filter.captions import CaptionRules, normalise_caption, read_caption
+from filter.captions import CaptionRules, normalise_caption, read_caption, without_personal_data
 from filter.dominance import DominanceRules, is_aside, reject_occurrence
 from filter.language import UNDETERMINED, caption_language, page_language
+from filter.personal import speaks_of_masks
 from filter.records import Caption, Judged
 
 FETCH = "fetch"
@@ -76,13 +77,19 @@ def judge_candidate(candidate: Candidate, config: JudgeConfig, suppressed: Suppr
 def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
     """Returns one text of a page in language `page`, cleaned, with the first reason against it or ""."""
     if len(raw) > MAX_RAW:
-        return Caption(source=source, raw=raw[:MAX_RAW], text="", reason="text_too_long")
+        return Caption(source=source, raw=without_personal_data(raw[:MAX_RAW], config.captions), text="",
+                       reason="text_too_long")
     text, reason = read_caption(source, raw, config.captions)
     if not reason and "other_language" not in config.captions.let_pass:
         language = caption_language(text, config.lid_path)
         if language != config.language and not (language == UNDETERMINED and page == config.language):
             reason = "other_language"
-    return Caption(source=source, raw=raw, text=text, reason=reason)
+    return Caption(source=source, raw=without_personal_data(raw, config.captions), text=text, reason=reason)
+
+
+def fate_of(caption: Caption) -> str:
+    """Returns what the funnel counts a text as: its reason, or how it passed."""
+    return caption.reason or ("passed_masked" if speaks_of_masks(caption.text) else "passed")
 
 
 def _reject_page(language: str, captions: Iterable[Caption], config: JudgeConfig) -> str | None:

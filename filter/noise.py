@@ -9,7 +9,6 @@ _SUFFIX = r"(?:jpe?g|png|gif|webp|bmp|tiff?|svg|avif|ico|heic|pdf|php|html?)"
 URL = re.compile(r"\b(?:https?://|ftp://|www\.)[^\s<>\"']+|\b[a-z0-9\-]+\.(?:com|org|net|io|co\.uk)(?:/[^\s<>\"']*)?\b",
                  re.IGNORECASE)
 EMAIL = re.compile(r"\b[\w.+\-]{1,64}@[a-z0-9\-]{1,63}(?:\.[a-z0-9\-]{1,63}){1,4}\b", re.IGNORECASE)
-PHONE = re.compile(r"(?<![\w.])\+?\(?\d{2,4}\)?(?:[\s.\-/]?\(?\d{2,4}\)?){2,4}(?![\w.])")
 # Bounded, or a text of stops takes the square of its length.
 FILE_NAME = re.compile(rf"\b[\w\-%.()]{{1,120}}\.{_SUFFIX}\b", re.IGNORECASE)
 # The whole text is a file's name, a camera's number or a slug: IMG_2034, DSC-0041.JPG, red_car-2.
@@ -117,12 +116,13 @@ _SPAM_PARTS = (" offer", " price", "shipping", "near me", " sale", "money back",
                "guaranteed", ">>>", "$$")
 
 
-def _lines(name: str) -> frozenset[str]:
+def word_list(name: str) -> frozenset[str]:
+    """Returns the lines of a file in data/ that are no comments."""
     text = (pathlib.Path(__file__).parent / "data" / name).read_text(encoding="utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 
-BOILERPLATE = _lines("boilerplate.txt")      # whole texts, normalised (filter.captions.normalise_caption)
-MENU_WORDS = _lines("menu_words.txt")
-SPAM = _lines("spam_words.txt")
-CONTACT_WORDS = _lines("contact_words.txt")
+BOILERPLATE = word_list("boilerplate.txt")      # whole texts, normalised (filter.captions.normalise_caption)
+MENU_WORDS = word_list("menu_words.txt")
+SPAM = word_list("spam_words.txt")
+CONTACT_WORDS = word_list("contact_words.txt")

@@ -63,6 +63,14 @@ class JudgedImage(Row):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class TextOutcome(Row):
+    """How many texts of all candidate rows met one fate."""
+
+    outcome: str                   # passed, passed_masked (personal data in it was), or Caption.reason
+    texts: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts(Row):
     """What one decoded image is: a row a distinct sha256."""
 

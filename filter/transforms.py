@@ -27,9 +27,9 @@ from filter.cases import (
 from filter.decontamination import EVALUATION_IMAGE, EvaluationImages
 from filter.filter_config import FilterConfig
 from filter.image_work import image_sandbox, measured_images
-from filter.judging import FETCH, JudgeConfig, judge_candidate, settle_page
+from filter.judging import FETCH, JudgeConfig, fate_of, judge_candidate, settle_page
 from filter.reading import read_images
-from filter.records import Best, ImageFacts, ImageOutcome, Judged, JudgedImage
+from filter.records import Best, ImageFacts, ImageOutcome, Judged, JudgedImage, TextOutcome
 from filter.scoring import scorer
 
 _CHUNK = 500                       # images of one part in one element: a few MiB of rows, some seconds of decoding
@@ -72,6 +72,15 @@ class SettleImages(beam.PTransform):
         return (judged | "Asked" >> beam.Map(lambda row: (row.image_key, row.outcome == FETCH))
                 | "Ever" >> beam.CombinePerKey(any)
                 | "Verdict" >> beam.MapTuple(lambda key, asked: JudgedImage(key, FETCH if asked else "not_fetched")))
+
+
+class CountTexts(beam.PTransform):
+    """Judged -> TextOutcome, one a fate that a text met."""
+
+    def expand(self, judged: Any) -> Any:
+        return (judged | "Fates" >> beam.FlatMap(lambda row: [(fate_of(caption), 1) for caption in row.captions])
+                | "Count" >> beam.CombinePerKey(sum)
+                | "Rows" >> beam.MapTuple(TextOutcome))
 
 
 @dataclasses.dataclass

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from filter.captions import CaptionRules, clean_caption, normalise_caption, read_caption, reject_caption, sentences
+from filter.captions import CaptionRules, clean_caption, normalise_caption, read_caption, reject_caption
+from filter.sentences import sentences
 
 RULES = CaptionRules()
 
