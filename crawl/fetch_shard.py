@@ -75,7 +75,7 @@ from crawl.key_set import KeySet
 from crawl.lease import Lease, LeaseLost, elapsed, holder_of
 from crawl.page_refusal import PageRefusals
 from crawl.partitions import Partitions
-from crawl.parts import Part, PartLimits, PartWriter, committed, remove_leftovers, shard_name
+from crawl.parts import Part, PartLimits, PartWriter, committed, refuse_gap, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
 from crawl.stages import recorded_time
@@ -96,7 +96,8 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                 lease_s: float | None = None) -> Iterator[Part]:
     """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet.
 
-    Raises TimeoutError when another worker holds the shard for longer than any worker needs.
+    Raises TimeoutError when another worker holds the shard for longer than any worker needs, and UsageError when a part
+    between others was removed.
     """
     if kind not in ("page", "image"):
         raise ValueError(f"kind is {kind!r}; it is 'page' or 'image'")
@@ -151,6 +152,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
             continue
         try:
             yield from seen.new_parts()                # committed between the look and the lease
+            refuse_gap(directory, first.shard, seen.index)
             if len(seen.done) < total:
                 yield from fetch_rest()
         except (LeaseLost, storage.CommitConflict) as error:

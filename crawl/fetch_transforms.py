@@ -18,7 +18,7 @@ from crawl.html import ParseLimits
 from crawl.known_images import carried_as, may_carry, one_for_one, suppressed_answer
 from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
-from crawl.parts import Part, PartLimits
+from crawl.parts import Part, PartLimits, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import STORED, FetchLog, FetchRow, Image, ImageLog
 from crawl.sitemaps import Named, SitemapRules
@@ -86,6 +86,8 @@ class FetchShards(beam.PTransform):
                                known_hosts=self.known_hosts, limits=self.limits, blocked=self.blocked,
                                shards=self.shards,
                                progress=functools.partial(progress.report, f"{self.kind}s fetched", shard))
+        # Also where the list is empty: other shards take a lease here, and may be killed as they do.
+        remove_leftovers(storage.join(self.directory, shard_name(shard)))
 
 
 @dataclasses.dataclass

@@ -19,6 +19,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import socket
 import tarfile
 import tempfile
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from crawl import storage
+from crawl.errors import UsageError
 from crawl.records import FetchLog, Host, ImageLog
 from crawl.sealed_part import SealedPart
 from crawl.tables import FileEntry, from_row
@@ -34,6 +36,7 @@ from crawl.tables import FileEntry, from_row
 _BLOCK = 512                       # tar
 _HELD = 32 << 20                   # bytes of robots answers in memory
 _KEEP_EVERY_S = 1.0                # while nothing else can be done
+_PART = re.compile(r"part-\d{5,}\.json")
 _OPEN = "open"                     # first word of the name of a part that is being written
 
 
@@ -74,11 +77,28 @@ def shard_name(shard: int) -> str:
 def committed(directory: str, shard: int, first: int = 0) -> Iterator[Part]:
     """Yields the committed parts of a shard by their numbered names, in order, from number `first` on."""
     for index in range(first, 1 << 31):
-        path = storage.join(directory, shard_name(shard), f"part-{index:05d}.json")
+        path = storage.join(directory, shard_name(shard), _json_name(index))
         if not storage.exists(path):
             return
         value = json.loads(storage.read_bytes(path))
         yield Part(shard, index, *(_entry(value[name]) for name in ("bytes", "log", "hosts")))
+
+
+def refuse_gap(directory: str, shard: int, index: int) -> None:
+    """Raises UsageError when part `index` of a shard is missing, and a part after it is there: a person removed it.
+
+    What it held would be fetched again beside the later parts, some of it twice.  To be called by who may commit.
+    """
+    names = storage.names_in(storage.join(directory, shard_name(shard)))
+    later = sorted(name for name in names if _PART.fullmatch(name) and name > _json_name(index))
+    if later:
+        missing = storage.join(directory, shard_name(shard), _json_name(index))
+        raise UsageError(f"{missing}: it is missing, and {', '.join(later[:3])}{' ...' if len(later) > 3 else ''} "
+                         f"after it not; put it back, or remove those {len(later)} too, whose rows are fetched again")
+
+
+def _json_name(index: int) -> str:
+    return f"part-{index:05d}.json"
 
 
 def _entry(value: dict[str, object]) -> FileEntry:
@@ -204,7 +224,7 @@ class PartWriter:
             return None
         entries, index = self._storing.result(), self._sealed.index
         self._confirm()
-        storage.commit_bytes(storage.join(self._folder, f"part-{index:05d}.json"), (json.dumps(
+        storage.commit_bytes(storage.join(self._folder, _json_name(index)), (json.dumps(
             {name: dataclasses.asdict(entry) for name, entry in entries.items()}, sort_keys=True, indent=1)
             + "\n").encode())
         self._sealed = self._storing = None

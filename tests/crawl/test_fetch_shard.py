@@ -2,6 +2,7 @@ import collections
 import io
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ from warcio.archiveiterator import ArchiveIterator
 
 from crawl import storage, tables, warc
 from crawl.answers import Answer, Fetched
+from crawl.errors import UsageError
 from crawl.fetch_shard import fetch_shard, image_of
+from crawl.fetch_transforms import FetchShards
 from crawl.parts import PartLimits, committed
 from crawl.records import FetchLog, FetchRow, Host, ImageLog
 from crawl.robots_access import host_of
@@ -95,6 +98,21 @@ def test_a_run_that_breaks_off_goes_on_where_it_was(web, tmp_path):
     assert not again & kept
     # Committed robots answers are used again too: nobody is asked for more than what is left.
     assert not any(url.endswith(SITE_FILES) for url in again)
+
+
+def test_a_part_removed_between_others_is_one_clear_line_and_the_way_out_leads_on(web, tmp_path):
+    path, limits, folder = write_list(str(tmp_path), GIVEN), PartLimits(rows=10), f"{tmp_path}/out/s/abc/shard-0007"
+    before = list(run(web, tmp_path, path, limits=limits))
+    assert len(before) > 3
+    os.unlink(f"{folder}/part-00001.json")
+    web.log.clear()
+    with pytest.raises(UsageError, match=r"part-00001.json: it is missing, and part-00002.json, part-00003.json"):
+        list(run(web, tmp_path, path, limits=limits))
+    assert not web.log and not os.path.exists(f"{folder}/part-00001.json")
+    for part in before[2:]:
+        os.unlink(f"{folder}/part-{part.index:05d}.json")
+    parts = list(run(web, tmp_path, path, limits=limits))
+    assert parts[0] == before[0] and sorted(row.url for row in log_of(tmp_path, parts)) == sorted(GIVEN)
 
 
 CHILD = """
@@ -180,6 +198,17 @@ def test_an_empty_list_has_no_parts_and_a_known_host_is_not_asked_again(web, tmp
     assert [path for _, _, path in web.log] == ["/2"]
     with pytest.raises(ValueError, match="kind"):
         list(run(web, tmp_path, other, "video"))
+
+
+def test_a_shard_without_rows_is_cleared_of_what_others_left_there(web, tmp_path):
+    directory = str(tmp_path / "out" / "s" / "abc")
+    tables.write_table(directory, "fetch_list-00000-of-00001.parquet", FetchRow, [])
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    left = tmp_path / f"out/s/abc/shard-0000/dial.lease.{socket.gethostname()}-{gone.stdout.strip()}-0.tmp"
+    left.parent.mkdir()
+    left.touch()
+    job = FetchShards(directory, directory, str(tmp_path / "out"), 1, quick(), web.network(), 0, "page", PartLimits())
+    assert list(job._fetch(0)) == [] and os.listdir(left.parent) == []
 
 
 def test_only_the_known_hosts_of_the_lists_own_sites_are_held(web, tmp_path, monkeypatch):
