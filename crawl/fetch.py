@@ -258,9 +258,10 @@ class _Transfer:
         self._sockets.append(opened)
         return opened
 
-    def may_send(self, *connection: object) -> int:
+    def may_send(self, peer: str, *_: object) -> int:
         """Decides on a connection that stands, new or kept: what follows is the system call that sends the request."""
-        self._is_sent = self._may_go_on()
+        self._refused = self._refused or not self._may_dial(self.url, peer)
+        self._is_sent = not self._refused and self._may_go_on()
         return pycurl.PREREQFUNC_OK if self._is_sent else pycurl.PREREQFUNC_ABORT
 
     def _may_go_on(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import re
 import time
 import urllib.parse
@@ -24,6 +25,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 5
 _MAX_WAIT_S = 60.0
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_IN_ITS_PLACE = ("niquests", "urllib3_future")
 _FAULTS = (requests.RequestException, urllib3.exceptions.HTTPError, OSError)
 
 
@@ -89,6 +91,10 @@ class RangeReader:
 
 
 def _session() -> requests.Session:
+    for name in _IN_ITS_PLACE:
+        if importlib.util.find_spec(name):
+            raise UsageError(f"{name} is installed: it puts a client of its own in the place of urllib3, for every "
+                             f"program of this environment; remove it and install urllib3 again")
     session = requests.Session()
     session.trust_env = False
     return session

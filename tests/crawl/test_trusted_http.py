@@ -181,6 +181,16 @@ def test_nothing_comes_from_the_environment(service: Service, monkeypatch: pytes
     assert read(service.url + "x") == BODY and "Authorization" not in service.headers[0]
 
 
+@pytest.mark.parametrize("name", ["niquests", "urllib3_future"])
+def test_s17_a_package_that_replaces_urllib3_is_refused(name: str, service: Service, monkeypatch: pytest.MonkeyPatch,
+                                                        tmp_path: pathlib.Path) -> None:
+    (tmp_path / f"{name}.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UsageError, match=f"{name} is installed"):
+        read(service.url + "x")
+    assert not service.asked
+
+
 def test_a_service_that_does_not_answer_has_an_end() -> None:
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/x"

@@ -1,4 +1,5 @@
 """One URL at a time through everything but storage, against a loopback server of many names."""
+import datetime
 import gzip
 import itertools
 import socket
@@ -12,6 +13,8 @@ import pytest
 import trustme
 
 from crawl.answers import Answer
+from crawl.dns import Lookup, Resolver
+from crawl.fetch import Client, _Transfer
 from crawl.visits import Visits, _retry_after
 from tests.crawl.loopback import PAGE, SITE_FILES, quick, row, serving
 
@@ -85,6 +88,19 @@ def test_a_name_that_leads_to_a_private_address_is_refused_at_the_dial(web):
     # The lines send every name to loopback, as a hostile DNS server would; only *.test is allowed.
     assert outcome(web, "http://evil.example/", policy=quick(contact="a@b.example")) == "blocked_address"
     assert web.log == []
+
+
+def test_s1_the_peer_of_a_connection_is_looked_at_before_a_request_is_sent(web, monkeypatch):
+    """As if the socket's hook had not been asked: a kept connection, or a libcurl that dials by itself."""
+    def unguarded(transfer, purpose, address):
+        transfer._sockets.append(socket.socket(*address[:3]))
+        return transfer._sockets[-1]
+    monkeypatch.setattr(_Transfer, "open_socket", unguarded)
+    monkeypatch.setattr(Resolver, "lookup", lambda self, name, token: Lookup(("127.0.0.1",), "", 0.0))
+    monkeypatch.setattr(Client, "_resolved", lambda self, request, port, found: self._dial(
+        request, "127.0.0.1", web.port, 0.0))
+    found = visit(web.network(allow_hosts=(), connect_to=()), "http://a.example/", policy=quick(contact="https://lab.example/bot"))
+    assert found["http://a.example/"].fetched.outcome == "blocked_address" and not web.log
 
 
 def test_a_redirect_to_a_private_address_is_refused(web):
@@ -388,6 +404,14 @@ def test_tls_is_verified(tmp_path):
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     ca.issue_cert("good.test").configure_cert(context)
+    expired = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    long_ago = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+    ca.issue_cert("old.test", not_after=long_ago).configure_cert(expired)
+
+    def choose(tls, name, _):
+        if name == "old.test":
+            tls.context = expired
+    context.sni_callback = choose
     with serving() as web, socket.create_server(("127.0.0.1", 0)) as listener:
         def relay():
             while True:
@@ -408,6 +432,7 @@ def test_tls_is_verified(tmp_path):
         trusting = web.network(connect_to=(f"::127.0.0.1:{port}",), ca_file=str(tmp_path / "ca.pem"))
         doubting = web.network(connect_to=(f"::127.0.0.1:{port}",))
         assert visit(trusting, "https://good.test/")["https://good.test/"].fetched.answer.body == b"ok"
+        assert visit(trusting, "https://old.test/")["https://old.test/"].fetched.outcome == "tls_error"
         assert visit(trusting, "https://wrong.test/")["https://wrong.test/"].fetched.outcome == "tls_error"
         assert visit(doubting, "https://good.test/")["https://good.test/"].fetched.outcome == "tls_error"
         listener.shutdown(socket.SHUT_RDWR)
