@@ -24,10 +24,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument("--checkpoint", default="", metavar="DIR", help="a run of `imagebert pretrain`, or a checkpoint")
     tune.add_argument("--out", required=True, metavar="DIR", help="folder of the tuned model")
     tune.add_argument("--loss", choices=("binary", "multiclass", "triplet"), help="default: binary, the paper's best")
+    tune.add_argument("--preset", default="", choices=("uniter",),
+                      help="uniter: hard negatives, 399 drawn for each right pair of which the 31 that score highest "
+                           "are kept, with the triplet loss (default: two of the batch, the binary loss)")
     tune.add_argument("--epochs", type=int, metavar="N", help="passes over the images (default: by the model's width)")
     tune.add_argument("--from-scratch", action="store_true",
                       help="begin with random weights; without --checkpoint a vocabulary, a codebook and a small model "
                            "are made from the photographs")
+    tune.add_argument("--resume", action="store_true",
+                      help="go on after the last whole epoch of the run in OUT, exactly, also after a kill")
     tune.add_argument("--threads", type=int, default=1, metavar="N", help="of torch on the CPU (default: 1)")
     tune.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                       help="override a setting, e.g. --set batch=48 --set optimizer.learning_rate=0.001")
@@ -62,7 +67,8 @@ def finetune_command(args: argparse.Namespace) -> int:
     if args.threads < 1:
         raise UsageError(f"--threads {args.threads}: give at least 1")
     tuned = finetune(args.checkpoint, args.data, args.out, [f"{name}={value}" for name, value in given]
-                     + args.assignments, from_scratch=args.from_scratch, threads=args.threads, shown=not args.json)
+                     + args.assignments, from_scratch=args.from_scratch, threads=args.threads, shown=not args.json,
+                     preset=args.preset, resume=args.resume)
     if args.json:
         from crawl.config import as_dict
         print(json.dumps(as_dict(tuned)))

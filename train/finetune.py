@@ -1,10 +1,11 @@
-"""Fine-tuning for retrieval: ITM alone, no masks, negatives from inside the batch (paper section 5).
+"""Fine-tuning for retrieval: ITM alone, no masks, right pairs against wrong ones (paper section 5).
 
     binary        every pair is right or wrong: the paper's best (section 6.4), the default
     multiclass    the right pair among P, by softmax
     triplet       the right pair above the hardest of P - 1 wrong ones by a margin
 
-Half of the negatives are other captions for the image, half other images for the caption (section 5.2).
+Where the wrong pairs come from: train/wrong_pairs.py.  An epoch is a pure function of config, data and the weights
+before it, so a run that goes on from its last whole epoch ends with the bits of one never stopped (on a CPU).
 """
 from __future__ import annotations
 
@@ -17,121 +18,90 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.config import ModelConfig
 from model.imagebert import ImageBert
 from model.losses import contrastive_loss
+from train.checkpoint import own_tensors
 from train.data import token_hash
+from train.finetune_config import BINARY, MULTICLASS, FinetuneConfig
 from train.items import Collection
-from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for, identities
-from train.randomness import DROPOUT, NEGATIVES, ORDER_SAMPLES, WORD_IDS, below, mix, permutation, torch_seed
+from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for
+from train.randomness import DROPOUT, ORDER_SAMPLES, WORD_IDS, below, permutation, torch_seed
 from train.recall import recall_at_k
-from train.schedule import OptimizerConfig, build_optimizer, learning_rate
+from train.schedule import build_optimizer, learning_rate
 from train.scoring import CrossScorer
+from train.tuning_progress import Epoch, Progress, ProgressFile
+from train.wrong_pairs import HARD, PACK, Pairs, TrainingSet, from_pack, hardest
 
-BINARY, MULTICLASS, TRIPLET = "binary", "multiclass", "triplet"
-LOSSES = (BINARY, MULTICLASS, TRIPLET)
-_PAPER_WIDTH = 768
 _ALIGN, _TUNE = 0, 1
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class FinetuneConfig:
-    """How a model is tuned; batch and learning rate are the paper's (section 5.4)."""
-
-    loss: str = BINARY
-    negatives: int = 2             # of a right pair, P - 1; half captions, half images
-    margin: float = 0.2            # of triplet, in logits (not stated; UNITER's)
-    epochs: int = 130              # each image once, with one of its captions
-    align_epochs: int = 0          # before these: contrastive, as in pre-training's `align` (not in the paper)
-    batch: int = 24                # right pairs
-    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=5e-5)
-    validate_epochs: int = 1       # between two validations
-    validation_images: int = 100
-    validation_captions: int = 1   # of each image
-    dropout: float | None = None   # of the whole network while it is tuned; None keeps the model's own
-    regions: int = 100             # the most confident ones of an image
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        if self.loss not in LOSSES:
-            raise ValueError(f"loss is {self.loss!r}; choose {', '.join(LOSSES)}")
-        for name, least in (("negatives", 1), ("epochs", 1), ("batch", 2), ("validate_epochs", 1), ("regions", 1),
-                            ("validation_images", 2), ("validation_captions", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        if self.dropout is not None and not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout is {self.dropout}; it must be in [0, 1)")
-        if self.align_epochs < 0:
-            raise ValueError(f"align_epochs is {self.align_epochs}; it must be 0 or more")
-        if self.margin < 0:
-            raise ValueError(f"margin is {self.margin}; it must be 0 or more")
-
-
-def config_for(model: ModelConfig) -> FinetuneConfig:
-    """Returns the paper's settings for its model; a narrower one learns faster and for fewer epochs (our choice)."""
-    if model.hidden >= _PAPER_WIDTH:
-        return FinetuneConfig()
-    rate = round(5e-5 * _PAPER_WIDTH / model.hidden, 6)
-    return FinetuneConfig(epochs=30, optimizer=OptimizerConfig(learning_rate=rate))
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch did."""
-
-    number: int                    # from 1
-    loss: float                    # mean over the epoch's batches
-    recall_sum: float              # recall@1, 5 and 10 in both directions on the validation images; -1 if not measured
-    best: bool                     # the best so far
+_SCORED_AT_ONCE = 512          # pairs, while hard ones are looked for
 
 
 def finetune_model(model: ImageBert, train: Collection, validation: Collection, special: SpecialTokens,
-                   config: FinetuneConfig, on_epoch: Callable[[Epoch], None] | None = None) -> tuple[Epoch, ...]:
+                   config: FinetuneConfig, on_epoch: Callable[[Epoch], None] | None = None,
+                   kept: ProgressFile | None = None) -> tuple[Epoch, ...]:
     """Tunes the model in place, leaves the weights of the best validated epoch in it, and returns all epochs.
 
     The validation recall sum picks the best; of equal ones the first.  Epochs of `align_epochs` come before and are
-    not among those returned.  Raises ValueError for them where the model has no contrastive projections.
+    not among those returned.  With `kept` every epoch is committed, and the run goes on after the last one that was.
+    Raises ValueError for `align_epochs` where the model has no contrastive projections.
     """
     probe = first_captions(validation.take(range(min(len(validation), config.validation_images))),
                            config.validation_captions)
     if config.dropout is not None:
         _set_dropout(model, config.dropout)
-    best_sum, best_weights = -1.0, _copied(model)
-    epochs: list[Epoch] = []
+    progress = (kept.read() if kept else None) or Progress()
+    best, pairs = _copied(model), TrainingSet(train)
+    for epoch in progress.epochs:
+        if on_epoch is not None:
+            on_epoch(epoch)
     for stage, count in ((_ALIGN, config.align_epochs), (_TUNE, config.epochs)):
+        if stage < progress.stage:
+            continue
         optimizer = build_optimizer(model, config.optimizer)         # a stage begins afresh (section 4)
-        for number in range(1, count + 1):
-            loss = _run_epoch(model, optimizer, train, special, config, (stage, number))
-            if stage == _ALIGN:
-                continue
-            measured = number % config.validate_epochs == 0 or number == count
-            found = recall_sum(model, probe, special) if measured else -1.0
-            better = found > best_sum
-            if better:
-                best_sum, best_weights = found, _copied(model)
-            epochs.append(Epoch(number, round(loss, 6), round(found, 6), better))
-            if on_epoch is not None:
-                on_epoch(epochs[-1])
-    model.load_state_dict(best_weights)
+        if kept is not None and stage == progress.stage and progress.number:
+            best = kept.load(model, optimizer)
+        done = progress.number if stage == progress.stage else 0
+        for number in range(done + 1, count + 1):
+            if stage == _TUNE and config.patience and progress.since_best >= config.patience:
+                break
+            loss = _run_epoch(model, optimizer, (train, pairs), special, config, (stage, number))
+            progress = dataclasses.replace(progress, stage=stage, number=number)
+            if stage == _TUNE:
+                measured = number % config.validate_epochs == 0 or number == count
+                found = recall_sum(model, probe, special) if measured else -1.0
+                better = found > progress.best_sum
+                if better:
+                    best = _copied(model)
+                epoch = Epoch(number, round(loss, 6), round(found, 6), better)
+                progress = dataclasses.replace(progress, epochs=(*progress.epochs, epoch))
+                if on_epoch is not None:
+                    on_epoch(epoch)
+            if kept is not None:
+                kept.save(progress, model, optimizer, best)
+    with torch.no_grad():
+        for name, tensor in own_tensors(model).items():
+            tensor.copy_(best[name])
     model.eval()
-    return tuple(epochs)
+    return progress.epochs
 
 
-def _run_epoch(model: ImageBert, optimizer: torch.optim.Optimizer, train: Collection, special: SpecialTokens,
-               config: FinetuneConfig, epoch: tuple[int, int]) -> float:
+def _run_epoch(model: ImageBert, optimizer: torch.optim.Optimizer, data: tuple[Collection, TrainingSet],
+               special: SpecialTokens, config: FinetuneConfig, epoch: tuple[int, int]) -> float:
     """Returns the mean loss of one epoch, (stage, number from 1)."""
+    train, pairs = data
     stage, number = epoch
     total = len(train) * (config.align_epochs if stage == _ALIGN else config.epochs)
-    model.train()
     order, losses = permutation(len(train), config.seed, ORDER_SAMPLES, *epoch), []
     for step, (start, end) in enumerate(_batches_of(len(train), config)):
-        chosen = with_one_caption(train, order[start:end], config.seed, number)
+        numbers = order[start:end]
+        chosen = with_one_caption(train, numbers, config.seed, number)
         seen = (number - 1) * len(train) + (start + end) // 2
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.optimizer, seen, total)
+        shown = (pairs_of(model, pairs, chosen, numbers, special, config, (*epoch, step)) if stage == _TUNE else None)
+        model.train()
         torch.manual_seed(torch_seed(config.seed, DROPOUT, *epoch, step))
-        loss = (_contrastive(model, chosen, special) if stage == _ALIGN
-                else _matching(model, chosen, special, config, (*epoch, step)))
+        loss = (_contrastive(model, chosen, special) if shown is None else _matching(model, shown, special, config))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
@@ -140,13 +110,41 @@ def _run_epoch(model: ImageBert, optimizer: torch.optim.Optimizer, train: Collec
     return float(np.mean(losses))
 
 
-def _matching(model: ImageBert, samples: Sequence[Sample], special: SpecialTokens, config: FinetuneConfig,
-              counters: tuple[int, ...]) -> Tensor:
-    rows, allowed = pairs_of(samples, config.negatives, config.seed, *counters)
+def pairs_of(model: ImageBert, train: TrainingSet, chosen: Sequence[Sample], numbers: NDArray[np.int64],
+             special: SpecialTokens, config: FinetuneConfig, counters: tuple[int, ...]) -> Pairs:
+    """Returns a batch of right pairs with the wrong ones that the config asks for."""
+    drawn = (config.seed, *counters)
+    if config.draw == PACK:
+        return from_pack(chosen, config.negatives, config.sides, *drawn)
+    if config.draw != HARD:
+        return train.draw(chosen, numbers, config.negatives, config.sides, *drawn)
+    return hardest(train.draw(chosen, numbers, config.pool, config.sides, *drawn), config.negatives, config.sides,
+                   lambda samples, rows: _scores_now(model, samples, rows, special))
+
+
+@torch.no_grad()
+def _scores_now(model: ImageBert, samples: Sequence[Sample], rows: Rows, special: SpecialTokens) -> NDArray[np.float32]:
+    """Returns the logits of the model as it is, without dropout, in packs of a bounded size."""
+    model.eval()
+    found = []
+    for first in range(0, len(rows.images), _SCORED_AT_ONCE):
+        part = slice(first, first + _SCORED_AT_ONCE)
+        own = Rows.pairs(rows.images[part], rows.captions[part])
+        used, places = np.unique(np.concatenate([own.images, own.captions]), return_inverse=True)
+        half = len(own.images)
+        shown = Rows.pairs(places[:half], places[half:])
+        few = [samples[number] for number in used.tolist()]
+        pack = build_pack(few, shown, special, capacity_for(few, shown)).cropped().to(model.itm.weight.device)
+        found.append(model.match(pack).float().cpu().numpy())
+    return np.concatenate(found)
+
+
+def _matching(model: ImageBert, pairs: Pairs, special: SpecialTokens, config: FinetuneConfig) -> Tensor:
     device = model.itm.weight.device
-    pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped().to(device)
-    return loss_of(model.match(pack).float().view(1 + config.negatives, -1), torch.from_numpy(allowed).to(device),
-                   config)
+    capacity = capacity_for(pairs.samples, pairs.rows)
+    pack = build_pack(pairs.samples, pairs.rows, special, capacity).cropped().to(device)
+    return loss_of(model.match(pack).float().view(1 + config.negatives, -1),
+                   torch.from_numpy(pairs.allowed).to(device), config)
 
 
 def _contrastive(model: ImageBert, samples: Sequence[Sample], special: SpecialTokens) -> Tensor:
@@ -176,31 +174,6 @@ def with_one_caption(collection: Collection, images: NDArray[np.int64], seed: in
         chosen.append(sample if same else dataclasses.replace(
             sample, words=words, caption_hash=token_hash(words.tolist())))
     return tuple(chosen)
-
-
-def pairs_of(samples: Sequence[Sample], negatives: int, *counters: int) -> tuple[Rows, NDArray[np.bool_]]:
-    """Returns (1 + negatives) * B sequences, right pairs first, and which are usable as what they are, [P, B].
-
-    Wrong partners are drawn without repetition; one of the same image, near-duplicate group or token-identical
-    caption is never usable.
-    """
-    count = len(samples)
-    each = np.arange(count)
-    ids = identities(samples)
-    forbidden_BB = (ids[:, None, :] == ids[None, :, :]).any(axis=-1)
-    images, captions = [each], [each]
-    allowed = np.ones((1 + negatives, count), bool)
-    for text_side, wanted in ((True, (negatives + 1) // 2), (False, negatives // 2)):
-        draws_BB = mix(*counters, NEGATIVES, int(text_side), each[:, None], each[None, :]) >> np.uint64(1)
-        draws_BB[forbidden_BB] |= np.uint64(1 << 63)               # behind all others
-        order_BB = np.argsort(draws_BB, axis=1, kind="stable")
-        for place in range(wanted):
-            others = order_BB[:, min(place, count - 1)]
-            allowed[len(images)] = ~forbidden_BB[each, others] & (place < count)
-            images.append(each if text_side else others)
-            captions.append(others if text_side else each)
-    matched = np.repeat([1, 0], [count, negatives * count])
-    return Rows.pairs(np.concatenate(images), np.concatenate(captions), matched), allowed
 
 
 def loss_of(logits_PB: Tensor, allowed_PB: Tensor, config: FinetuneConfig) -> Tensor:
@@ -233,4 +206,4 @@ def _set_dropout(model: ImageBert, share: float) -> None:
 
 
 def _copied(model: ImageBert) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    return {name: tensor.detach().clone() for name, tensor in own_tensors(model).items()}

@@ -2,6 +2,7 @@
 
     OUT/checkpoint.json, checkpoints/<n>-finetune-<steps>/    the weights of the best validated epoch
     OUT/finetune.json              every epoch's loss and validation recall, the config, where it began
+    OUT/progress.safetensors       after every epoch, until the run is finished: what --resume goes on from
     OUT/scratch/                   the untrained checkpoint it began with, when none was given
 """
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from crawl import storage
-from crawl.config import as_dict, digest, override
+from crawl.config import as_dict, digest, override, parsed
 from crawl.errors import UsageError
 from crawl.lock import run_lock
 from model.imagebert import ImageBert
@@ -22,12 +23,14 @@ from train.captioned import captions_file
 from train.checkpoint import find_checkpoint, own_tensors, state_digest, write_checkpoint
 from train.evaluate_run import photograph_notes
 from train.extractor import copy_extractor
-from train.finetune import Epoch, FinetuneConfig, config_for, finetune_model
+from train.finetune import finetune_model
+from train.finetune_config import FinetuneConfig, config_for
 from train.items import Collection
 from train.opening import Checkpoint, open_checkpoint, open_data
 from train.progress_bar import Bar
 from train.randomness import torch_seed
 from train.scratch import scratch_checkpoint
+from train.tuning_progress import NAME, Epoch, ProgressFile
 
 LOG = "finetune.json"
 
@@ -49,12 +52,14 @@ class Tuned:
 
 
 def finetune(checkpoint: str, data: str, out: str, assignments: list[str], *, from_scratch: bool = False,
-             threads: int = 1, shown: bool = False) -> Tuned:
+             threads: int = 1, shown: bool = False, preset: str = "", resume: bool = False) -> Tuned:
     """Tunes a checkpoint for retrieval and commits the best epoch's weights to `out`.
 
     Args:
         checkpoint: run folder or checkpoint; "" makes an untrained one from a captioned folder (`from_scratch` only).
         assignments: `name=value` settings over those of `config_for`.
+        preset: "uniter" takes hard negatives as UNITER does; assignments come after it.
+        resume: go on after the last whole epoch of the run in `out`; with a finished one, return what it gave.
         from_scratch: take sizes, vocabulary and extractor of the checkpoint, but not its weights.
 
     Raises UsageError when data and checkpoint do not fit, or `out` already holds a run.
@@ -64,12 +69,18 @@ def finetune(checkpoint: str, data: str, out: str, assignments: list[str], *, fr
                          "photographs and captions")
     opened = open_checkpoint(checkpoint) if checkpoint else None
     with run_lock(out):
-        if find_checkpoint(out):
+        unfinished = os.path.exists(os.path.join(out, NAME))
+        if unfinished and not resume:
+            raise UsageError(f"{out} holds a run that is not finished; add --resume to go on, or give another --out")
+        if find_checkpoint(out) and not unfinished:
+            if resume and os.path.exists(os.path.join(out, LOG)):
+                with open(os.path.join(out, LOG), encoding="utf-8") as file:
+                    return parsed(Tuned, json.load(file), os.path.join(out, LOG))
             raise UsageError(f"{out} already holds a run; give another --out")
         if opened is None:
             scratch = os.path.join(out, "scratch")
             opened = open_checkpoint(scratch if find_checkpoint(scratch) else scratch_checkpoint(data, scratch))
-        config = override(config_for(opened.model.config), assignments)
+        config = override(config_for(opened.model.config, preset), assignments)
         return _finetune(opened, data, out, config, from_scratch, threads, shown)
 
 
@@ -86,9 +97,13 @@ def _finetune(opened: Checkpoint, data: str, out: str, config: FinetuneConfig, f
     if config.align_epochs and model.contrast is None:
         raise UsageError(f"align_epochs is {config.align_epochs}, but {opened.folder} has no contrastive projections; "
                          f"leave it 0 or use a model with contrastive_dim")
+    kept = ProgressFile(out, {"config": digest(config), "training data": train.digest(),
+                              "validation data": validation.digest(),
+                              "checkpoint": "" if from_scratch else opened.weights_digest})
     with Bar("tuning", config.epochs, shown) as bar:
         epochs = finetune_model(model, train, validation, opened.special, config, lambda epoch: bar.advance(
-            1, f"loss {epoch.loss:.3f}" + (f"  recall sum {epoch.recall_sum:.3f}" if epoch.recall_sum >= 0 else "")))
+            1, f"loss {epoch.loss:.3f}" + (f"  recall sum {epoch.recall_sum:.3f}" if epoch.recall_sum >= 0 else "")),
+            kept)
     folder = _commit(opened, model, train, config, epochs, out)
     notes = photograph_notes(len(train)) if captions_file(data) else []
     notes += [f"{count} images left out: {reason}" for reason, count in train.skipped]
@@ -97,6 +112,7 @@ def _finetune(opened: Checkpoint, data: str, out: str, config: FinetuneConfig, f
                   best_epoch=max((epoch.number for epoch in epochs if epoch.best), default=0))
     storage.replace_bytes(os.path.join(out, LOG),
                           (json.dumps(as_dict(tuned), indent=1, sort_keys=True) + "\n").encode())
+    kept.remove()
     return tuned
 
 

@@ -1,49 +1,28 @@
 """Fine-tuning: negatives, the three losses, the choice of the best epoch, and that it can learn 32 pairs by heart."""
-import dataclasses
 import math
 
 import numpy as np
 import pytest
 import torch
 
+from crawl.errors import UsageError
+from model.config import ModelConfig
 from tests.train import synthetic
-from train import finetune
-from train.finetune import FinetuneConfig, finetune_model, loss_of, pairs_of, recall_sum
+from train import finetune, finetune_config
+from train.finetune import finetune_model, loss_of, recall_sum
+from train.finetune_config import FinetuneConfig, config_for
 from train.items import shuffled_regions
 from train.recall import recall_at_k
-from train.schedule import OptimizerConfig
+from train.schedule import OptimizerConfig, build_optimizer
 from train.scoring import CrossScorer, contrastive_scores
+from train.tuning_progress import Progress, ProgressFile
 
 QUICK = OptimizerConfig(learning_rate=3e-3, warmup=0.05)
 
 
-def _twins(images):
-    """Returns samples of which 0 and 1 are one image, and 2 and 3 have one caption."""
-    samples = list(synthetic.collection(images).samples)
-    samples[1] = dataclasses.replace(samples[1], image_hash=samples[0].image_hash)
-    if images > 3:
-        samples[3] = dataclasses.replace(samples[3], caption_hash=samples[2].caption_hash)
-    return samples
-
-
-def test_negatives_are_half_captions_half_images_and_never_an_own_one():
-    samples = _twins(10)
-    for step in range(30):
-        rows, allowed = pairs_of(samples, 3, 1, 1, step)
-        images, captions = rows.images.reshape(4, 10), rows.captions.reshape(4, 10)
-        assert (images[0] == captions[0]).all() and allowed.all()
-        assert (images[1:3] == np.arange(10)).all() and (captions[3] == np.arange(10)).all()
-        assert (captions[1] != captions[2]).all()                  # without repetition
-        wrong = {(i, c) for i, c in zip(images[1:].ravel(), captions[1:].ravel(), strict=True)}
-        assert not wrong & {(n, n) for n in range(10)}
-        assert not wrong & {(0, 1), (1, 0), (2, 3), (3, 2)}
-        assert not rows.masked.any()                               # section 5.1: no masks
-
-
 def test_a_pair_without_a_permitted_partner_is_not_used():
-    rows, allowed = pairs_of(_twins(2), 2, 1, 1, 1)
-    assert allowed.tolist() == [[True, True], [False, False], [False, False]]
-    for loss in finetune.LOSSES:
+    allowed = np.array([[True, True], [False, False], [False, False]])
+    for loss in finetune_config.LOSSES:
         found = loss_of(torch.tensor([[1.0, 1.0], [9.0, 9.0], [9.0, 9.0]]), torch.from_numpy(allowed),
                         FinetuneConfig(loss=loss))
         expected = math.log1p(math.exp(-1)) if loss == "binary" else 0.0
@@ -103,7 +82,60 @@ def test_keeps_the_best_validated_epoch_and_repeats_exactly():
     assert results[0] == results[1]
 
 
-@pytest.mark.parametrize("wrong", [{"loss": "mse"}, {"negatives": 0}, {"batch": 1}, {"margin": -1.0}])
+@pytest.mark.parametrize("wrong", [{"loss": "mse"}, {"negatives": 0}, {"batch": 1}, {"margin": -1.0},
+                                   {"draw": "easy"}, {"sides": "left"}, {"patience": -1},
+                                   {"pool": 3, "negatives": 4, "draw": "hard"}])
 def test_refuses_an_impossible_config(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         FinetuneConfig(**wrong)
+
+
+def test_stops_early_and_keeps_the_best():
+    train, validation = synthetic.collection(12, seed=3), synthetic.collection(12, seed=4)
+    config = FinetuneConfig(epochs=40, batch=12, patience=2, optimizer=QUICK)
+    epochs = finetune_model(synthetic.model(), train, validation, synthetic.SPECIAL, config)
+    best = max(epoch.number for epoch in epochs if epoch.best)
+    assert len(epochs) == best + 2 < 40
+
+
+@pytest.mark.parametrize("draw", ["pack", "random", "hard"])
+def test_a_run_killed_after_any_epoch_ends_with_the_same_bits(tmp_path, draw):
+    train, validation = synthetic.collection(14, captions=2, seed=3), synthetic.collection(12, seed=4)
+    config = FinetuneConfig(epochs=4, align_epochs=1, batch=6, draw=draw, negatives=3, pool=6, optimizer=QUICK)
+
+    def tuned(out, stop_after):
+        kept = ProgressFile(str(out), {"config": "one"})
+        model, seen = synthetic.model(dropout=0.1), []
+
+        def on_epoch(epoch):
+            seen.append(epoch)
+            if len(seen) == stop_after:
+                raise KeyboardInterrupt
+        epochs = finetune_model(model, train, validation, synthetic.SPECIAL, config, on_epoch, kept)
+        return epochs, {name: tensor.detach().numpy().tobytes() for name, tensor in model.named_parameters()}
+
+    (tmp_path / "whole").mkdir()
+    whole = tuned(tmp_path / "whole", 0)
+    for stop_after in (1, 2, 4):
+        out = tmp_path / f"{stop_after}"
+        out.mkdir()
+        with pytest.raises(KeyboardInterrupt):
+            tuned(out, stop_after)      # before the epoch is committed: it is done again
+        assert tuned(out, 0) == whole
+
+
+def test_progress_of_another_run_is_refused(tmp_path):
+    model = synthetic.model()
+    ProgressFile(str(tmp_path), {"config": "one"}).save(Progress(), model, build_optimizer(model, QUICK), {})
+    with pytest.raises(UsageError, match="another config"):
+        ProgressFile(str(tmp_path), {"config": "two"}).read()
+    (tmp_path / "progress.safetensors").write_bytes(b"cut")
+    with pytest.raises(UsageError, match="cannot be read"):
+        ProgressFile(str(tmp_path), {"config": "one"}).read()
+
+
+def test_the_papers_model_stops_early_and_uniters_preset_keeps_31_of_399():
+    paper = config_for(ModelConfig())
+    assert (paper.batch, paper.epochs, paper.patience, paper.draw) == (24, 130, 10, "pack")
+    hard = config_for(ModelConfig(), "uniter")
+    assert (hard.draw, hard.pool, hard.negatives, hard.loss, hard.margin) == ("hard", 399, 31, "triplet", 0.2)
