@@ -218,6 +218,7 @@ def parser() -> argparse.ArgumentParser:
     import crawl.cli_robots
     import demo.cli
     import filter.cli
+    import filter.cli_quality
     import shards.cli
     import shards.cli_regions
     import train.cli
@@ -264,8 +265,8 @@ def parser() -> argparse.ArgumentParser:
     one.set_defaults(command=_dataset_command)
 
     for package in (crawl.cli, crawl.cli_robots, crawl.cli_quarantine, crawl.cli_candidates, filter.cli,
-                    shards.cli_regions, shards.cli, train.cli, train.cli_evaluate, train.cli_search, train.cli_batch,
-                    train.cli_lineage, train.cli_trained_on, demo.cli):
+                    filter.cli_quality, shards.cli_regions, shards.cli, train.cli, train.cli_evaluate,
+                    train.cli_search, train.cli_batch, train.cli_lineage, train.cli_trained_on, demo.cli):
         package.register(commands)
     return top
 
@@ -287,6 +288,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from filter.cli import preset_of, print_config
     from filter.decontamination import evaluation_source
     from filter.language import load_model
+    from filter.quality import model_digest
     from filter.scoring import scorer_digest
     from shards.cli_images import stored_as
     judge_config, filter_config = preset_of(args)
@@ -301,6 +303,8 @@ def _dataset_command(args: argparse.Namespace) -> int:
     # What the later stages would refuse is refused before the first page is fetched.
     if config.judge.lid_path:
         load_model(config.judge.lid_path)
+    if config.judge.quality_path:
+        model_digest(config.judge.quality_path)
     config.shards.reencode.check()
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
     block_file(args.block_hashes)

@@ -13,9 +13,10 @@ from crawl.stages import Funnel, Manifest, Stage, current_manifest, funnel_of
 from crawl.suppress import suppression
 from crawl.tables import read_table
 from filter.judging import JudgeConfig
+from filter.quality import OFF, model_digest
 from filter.records import Judged, JudgedImage, TextOutcome
 
-FORMAT = 7                         # 5: judged_images; 6: addresses in site suffixes; 7: personal data, texts counted
+FORMAT = 7                         # 6: addresses in site suffixes; 7: personal data, texts counted, quality
 Run = Callable[[str, Callable[[Any], None]], None]
 _TABLES = ("judged", "judged_images", "fetch")
 _TEXTS = "text_outcomes"
@@ -61,7 +62,7 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
     return stage.commit(tables, [funnel_of("judge", "candidate row", tables["judged"]),
                                  funnel_of("judge", "image URL", tables["judged_images"]),
                                  Funnel("judge", "text", sum(count for _, count in texts), tuple(texts))],
-                        notes=[refused] if refused else [])
+                        notes=([refused] if refused else []) + ([] if config.quality_path else [OFF]))
 
 
 def _data_digests(config: JudgeConfig) -> dict[str, str]:
@@ -72,4 +73,6 @@ def _data_digests(config: JudgeConfig) -> dict[str, str]:
         from filter.language import load_model
         load_model(config.lid_path)                # a wrong path is said before any work
         digests["lid"] = hashlib.sha256(storage.read_bytes(config.lid_path)).hexdigest()
+    if config.quality_path:
+        digests["quality"] = model_digest(config.quality_path)
     return digests

@@ -12,6 +12,7 @@ from filter.captions import CaptionRules, normalise_caption, read_caption, witho
 from filter.dominance import DominanceRules, is_aside, reject_occurrence
 from filter.language import UNDETERMINED, caption_language, page_language
 from filter.personal import speaks_of_masks
+from filter.quality import caption_quality
 from filter.records import Caption, Judged
 
 FETCH = "fetch"
@@ -31,10 +32,14 @@ class JudgeConfig:
     permission: PermissionRules = PermissionRules()      # of the stored signals; docs/permission.md
     language: str = "en"                 # ISO 639-1; pages and captions in others are dropped (paper section 1.1)
     lid_path: str = ""                   # fastText lid.176; empty: frequent words (filter/language.py)
+    quality_path: str = ""               # model of `imagebert quality train`; empty: no such rule (filter/quality.py)
+    min_quality: float = 0.3             # P(a caption, not page furniture); below: low_quality
     max_images_of_a_text: int = 3        # on one page; files of one picture (srcset, noscript) share theirs rightly
     buckets: int = 4                     # files of each table
 
     def __post_init__(self) -> None:
+        if not 0 <= self.min_quality <= 1:
+            raise ValueError(f"min_quality is {self.min_quality}; it is a probability, 0 to 1")
         for name in ("max_images_of_a_text", "buckets"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -84,6 +89,8 @@ def read_text(source: str, raw: str, page: str, config: JudgeConfig) -> Caption:
         language = caption_language(text, config.lid_path)
         if language != config.language and not (language == UNDETERMINED and page == config.language):
             reason = "other_language"
+    if not reason and config.quality_path and caption_quality(text, config.quality_path) < config.min_quality:
+        reason = "low_quality"
     return Caption(source=source, raw=without_personal_data(raw, config.captions), text=text, reason=reason)
 
 

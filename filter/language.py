@@ -145,7 +145,11 @@ def load_model(path: str) -> Any:
                          f"or leave it empty")
     import fasttext  # built from source; only a run with a model needs it
 
-    return fasttext.load_model(path)
+    try:
+        return fasttext.load_model(path)
+    except (ValueError, RuntimeError, MemoryError) as error:
+        raise UsageError(f"language model {path!r} is not one of fastText's ({error}); give lid.176.bin or .ftz, whole"
+                         ) from error
 
 
 def _by_fasttext(text: str, path: str, min_probability: float = 0.4) -> str:
