@@ -122,9 +122,9 @@ class Embeddings(nn.Module):
     def project(self, pack: Pack) -> Tensor:
         """Returns the projected features of the regions as the model may see them, [R, D].
 
-        Features stay u8 up to here; scale and zero point act on the D outputs instead of the F inputs.  A hidden
-        region's feature is multiplied by 0, so nothing of it but its place reaches the model: the same as zeroing it
-        before the projection (section 3.2).
+        Features stay as they are stored, u8 or f16, up to here; scale and zero point act on the D outputs instead of
+        the F inputs.  A hidden region's feature is multiplied by 0, so nothing of it but its place reaches the model:
+        the same as zeroing it before the projection (section 3.2).
         """
         weight = self.features.weight
         raw_UD = F.linear(pack.features.to(weight.dtype), weight)

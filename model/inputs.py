@@ -48,7 +48,7 @@ class Pack:
     word_segments: Tensor          # [W] i64
 
     # regions: distinct ones once, however many sequences show them
-    features: Tensor               # [U, F] u8, never masked: value = (u8 - zero) * scale
+    features: Tensor               # [U, F] u8 or f16, never masked: value = (stored - zero) * scale
     scale: Tensor                  # [U] f32
     zero: Tensor                   # [U] f32
     geometry: Tensor               # [U, 5] f32: x1, y1, x2, y2, area, all in [0, 1] (section 2.5)

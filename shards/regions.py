@@ -44,6 +44,12 @@ class Regions:
         """Returns D."""
         return int(self.feat.shape[1])
 
+    def scale_and_zero(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns f32 (n,) each: feature = (feat - zero) * scale; for f16 features 1 and 0."""
+        count = len(self)
+        return (np.ones(count, np.float32) if self.scale is None else self.scale.astype(np.float32),
+                np.zeros(count, np.float32) if self.zero is None else self.zero.astype(np.float32))
+
     def features(self) -> np.ndarray:
         """Returns the features as f32 (n, D), dequantised."""
         values = self.feat.astype(np.float32)

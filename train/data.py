@@ -40,7 +40,7 @@ class TrainingData:
 
     A sample that was removed keeps its place in the order, as an empty slot: a removal moves no other sample.  A
     sample whose image has no regions is not trained on.  Raises UsageError for shards without regions, with features
-    that are not u8, or without samples to train on.
+    that are neither u8 nor f16, or without samples to train on.
     """
 
     def __init__(self, sets: Mapping[str, ShardSet], regions: int, cache_mib: int = 0) -> None:
@@ -176,9 +176,9 @@ def _check(shards: ShardSet) -> None:
     without = next((shard.name for shard in files if not shard.regions), "")
     if without:
         raise UsageError(f"{shards.directory}/{without} has no regions; build the shards with a region extractor")
-    if not shards.quantisation.startswith("u8"):
-        raise UsageError(f"{shards.directory}: features are stored as {shards.quantisation}; the trainer takes u8, "
-                         f"extract the regions again with u8 features")
+    if not shards.quantisation.startswith(("u8", "f16")):
+        raise UsageError(f"{shards.directory}: features are stored as {shards.quantisation}; the trainer takes u8 and "
+                         f"f16, extract the regions again")
 
 
 def special_tokens(tokenizer: CaptionTokenizer) -> SpecialTokens:
@@ -193,13 +193,10 @@ def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limi
     entry, key = reader.index[row], reader.key(row)
     regions = reader.regions(row, limit)
     words, _ = tokenizer.encode(reader.caption(row))
-    count = len(regions)
-    if regions.scale is None:
-        raise UsageError(f"{reader.shard.regions}: {key} has features that are not u8; extract the regions again")
-    zero = np.zeros(count, np.float32) if regions.zero is None else regions.zero.astype(np.float32)
+    scale, zero = regions.scale_and_zero()
     return Sample(
         key=key, key_hash=key_hash(key), words=np.array(words, np.int64), features=regions.feat,
-        scale=regions.scale.astype(np.float32), zero=zero, boxes=regions.box.astype(np.float32),
+        scale=scale, zero=zero, boxes=regions.box.astype(np.float32),
         classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=int(entry["image_hash"]),
         group_hash=int(entry["group_hash"]), caption_hash=token_hash(words))
 

@@ -123,7 +123,7 @@ class ShardGallery:
         entry = reader.index[row]
         if not entry["num_regions"]:
             raise UnusableImage("no_regions")
-        return _image(reader.key(row), reader.regions(row, self._max_regions), int(entry["image_hash"]))
+        return sample_of(reader.key(row), [], reader.regions(row, self._max_regions), int(entry["image_hash"]))
 
     def picture(self, number: int) -> bytes:
         """Returns the stored image."""
@@ -179,7 +179,7 @@ class FolderGallery:
         if not len(regions):
             raise UnusableImage("no_regions")
         identity = hashlib.sha256(data).digest()
-        return _image(identity.hex()[:32], regions, int.from_bytes(identity[:8], "big"))
+        return sample_of(identity.hex()[:32], [], regions, int.from_bytes(identity[:8], "big"))
 
     def picture(self, number: int) -> bytes:
         """Returns the file's bytes."""
@@ -195,13 +195,6 @@ class FolderGallery:
 
     def close(self) -> None:
         """Does nothing: no file stays open."""
-
-
-def _image(key: str, regions: Regions, image_hash: int) -> Sample:
-    try:
-        return sample_of(key, [], regions, image_hash)
-    except ValueError as error:
-        raise UsageError(f"{error}; extract the regions again with u8 features") from error
 
 
 def _captioned(folder: str, split: str) -> list[File]:

@@ -23,7 +23,7 @@ Words = NDArray[np.int64]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Collection:
-    """I images in memory, as u8 features; `samples[i]` has the words of image i's first caption."""
+    """I images in memory, features as they are stored; `samples[i]` has the words of image i's first caption."""
 
     name: str                                  # for messages: a folder and a split
     samples: tuple[Sample, ...]
@@ -72,13 +72,11 @@ class Collection:
 
 
 def sample_of(key: str, words: Sequence[int], regions: Regions, image_hash: int) -> Sample:
-    """Returns one photograph with one caption; raises ValueError for features that are not u8."""
-    if regions.scale is None:
-        raise ValueError(f"{key}: features are not u8")
-    zero = np.zeros(len(regions), np.float32) if regions.zero is None else regions.zero.astype(np.float32)
+    """Returns one photograph with one caption."""
+    scale, zero = regions.scale_and_zero()
     ids = [int(word) for word in words]
     return Sample(key=key, key_hash=key_hash(key), words=np.array(ids, np.int64), features=regions.feat,
-                  scale=regions.scale.astype(np.float32), zero=zero, boxes=regions.box.astype(np.float32),
+                  scale=scale, zero=zero, boxes=regions.box.astype(np.float32),
                   classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=image_hash, group_hash=image_hash,
                   caption_hash=token_hash(ids))
 

@@ -108,7 +108,7 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
         word_ids=fit(word_ids, capacity.words, "words"),
         word_positions=fit(word_positions, capacity.words, "words"),
         word_segments=fit(word_segments, capacity.words, "words"),
-        features=fit(_joined([sample.features for sample in samples], np.uint8), capacity.distinct, "distinct"),
+        features=fit(_features(samples), capacity.distinct, "distinct"),
         scale=fit(_joined([sample.scale for sample in samples], np.float32), capacity.distinct, "distinct"),
         zero=fit(_joined([sample.zero for sample in samples], np.float32), capacity.distinct, "distinct"),
         geometry=fit(with_area(boxes), capacity.distinct, "distinct"),
@@ -182,6 +182,11 @@ def _repeat(lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.i
 
 def _joined(arrays: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate(arrays).astype(dtype, copy=False) if arrays else np.empty(0, dtype)
+
+
+def _features(samples: Sequence[Sample]) -> NDArray[Any]:
+    """Returns [u, F] u8 or f16, as they are stored; f16 holds every u8 exactly where both are in one pack."""
+    return np.concatenate([sample.features for sample in samples]) if samples else np.empty((0, 0), np.uint8)
 
 
 def _starts_with_tiles(lengths: NDArray[np.int64], capacity: Capacity) -> torch.Tensor:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ class Sample:
     key: str
     key_hash: int                  # 64-bit: what masks are drawn from
     words: NDArray[np.int64]       # [w] WordPiece ids without [CLS] and [SEP]
-    features: NDArray[np.uint8]    # [r, F]
+    features: NDArray[Any]         # [r, F] u8 or f16
     scale: NDArray[np.float32]     # [r]
     zero: NDArray[np.float32]      # [r]
     boxes: NDArray[np.float32]     # [r, 4] x1 y1 x2 y2 in [0, 1]

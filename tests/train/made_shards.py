@@ -32,30 +32,33 @@ def words_and_classes(number: int) -> tuple[str, list[int]]:
     return caption, [first, first, second, second][:REGIONS]
 
 
-def regions_of(classes: list[int], number: int) -> Regions:
-    """Returns regions whose features say their class, with some noise."""
+def regions_of(classes: list[int], number: int, kind: str = "u8") -> Regions:
+    """Returns regions whose features say their class, with some noise; f16 ones are nearly those that u8 stands for."""
     look = np.random.default_rng(999).integers(40, 216, (CLASSES, FEATURES))
     noise = np.random.default_rng(number).integers(-20, 20, (len(classes), FEATURES))
     left = np.arange(len(classes)) / len(classes)
     box = np.stack([left, np.zeros_like(left), left + 1 / len(classes), np.ones_like(left)], axis=1)
-    return Regions(feat=(look[classes] + noise).astype(np.uint8), box=box.astype(np.float16),
+    stored = (look[classes] + noise).astype(np.uint8)
+    scale = np.full(len(classes), 1 / 255, np.float16)
+    feat = stored if kind == "u8" else (stored * scale[:, None].astype(np.float32)).astype(np.float16)
+    return Regions(feat=feat, box=box.astype(np.float16),
                    cls=np.array(classes, np.int16), conf=np.ones(len(classes), np.float16),
-                   scale=np.full(len(classes), 1 / 255, np.float16))
+                   scale=scale if kind == "u8" else None)
 
 
-def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int = 0) -> Path:
-    """Writes a finished shards folder: `shards` training shards and one test shard of `samples` each.
+def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int = 0, kind: str = "u8") -> Path:
+    """Writes a finished shards folder: `shards` training and one test shard of `samples` each, u8 or f16.
 
     Its samples are numbered from `first`; there are no tables.
     """
     directory.mkdir(parents=True, exist_ok=True)
     vocab = "".join(f"{piece}\n" for piece in VOCAB).encode()
     (directory / "vocab.txt").write_bytes(vocab)
-    files = [_write(directory, "test" if place == shards else "train", place, samples, first)
+    files = [_write(directory, "test" if place == shards else "train", place, samples, first, kind)
              for place in range(shards + 1)]
     extra = {"shards": files, "feature_dim": FEATURES, "num_classes": CLASSES, "max_regions": REGIONS,
-             "quantisation": "u8_scale", "extractor": "made", "extractor_digest": "cd" * 32, "codebook": "",
-             "tokenizer_digest": hashlib.sha256(vocab).hexdigest(), "vocab": "vocab.txt"}
+             "quantisation": "u8_scale" if kind == "u8" else kind, "extractor": "made", "extractor_digest": "cd" * 32,
+             "codebook": "", "tokenizer_digest": hashlib.sha256(vocab).hexdigest(), "vocab": "vocab.txt"}
     entries = [{"name": file[kind], "bytes": (directory / file[kind]).stat().st_size}
                for file in files for kind in ("name", "regions", "index")]
     (directory / "manifest.json").write_text(json.dumps({"stage": "shards", "tables": {"shards": entries},
@@ -63,7 +66,8 @@ def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int 
     return directory
 
 
-def _write(directory: Path, split: str, place: int, samples: int, first: int) -> dict[str, object]:
+def _write(directory: Path, split: str, place: int, samples: int, first: int,
+           kind: str) -> dict[str, object]:
     names = {kind: f"{split}/lait-jpg-{place:06d}{suffix}" for kind, suffix in
              (("name", ".tar"), ("regions", ".regions.tar"), ("index", ".idx.npy"))}
     (directory / split).mkdir(exist_ok=True)
@@ -76,7 +80,7 @@ def _write(directory: Path, split: str, place: int, samples: int, first: int) ->
             _add(tar, f"{_key(number)}.json", b"{}")
     with tarfile.open(directory / names["regions"], "w") as tar:
         for number, _, classes in pairs:
-            _add(tar, f"{_key(number)}.regions.safetensors", pack(regions_of(classes, number)))
+            _add(tar, f"{_key(number)}.regions.safetensors", pack(regions_of(classes, number, kind)))
     index = index_tar(str(directory / names["name"]), str(directory / names["regions"]), lambda text: len(text.split()))
     (directory / names["index"]).write_bytes(encode_index(index))
     tar_bytes = (directory / names["name"]).read_bytes()

@@ -86,8 +86,8 @@ def test_what_cannot_be_trained_on_is_refused(shards, tmp_path):
     found = load_shards(shards)
     with pytest.raises(UsageError, match="no training samples"):
         TrainingData({"data": dataclasses.replace(found, shards=found.of_split("test"))}, REGIONS)
-    with pytest.raises(UsageError, match="stored as f16"):
-        TrainingData({"data": dataclasses.replace(found, quantisation="f16")}, REGIONS)
+    with pytest.raises(UsageError, match="stored as raw"):
+        TrainingData({"data": dataclasses.replace(found, quantisation="raw")}, REGIONS)
     bare = tuple(dataclasses.replace(shard, regions="") for shard in found.shards)
     with pytest.raises(UsageError, match="has no regions"):
         TrainingData({"data": dataclasses.replace(found, shards=bare)}, REGIONS)

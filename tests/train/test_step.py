@@ -228,3 +228,17 @@ def test_the_log_says_where_the_time_went(shards, tmp_path):
     assert time["samples_per_second"] > 0 and 0 <= time["padding"] < 1 and time["held_up_by"]
     assert time["mfu"] == pytest.approx(time["tflops"], abs=1e-4)
     assert 0 <= row["itm_accuracy"] <= 1 and 0 <= row["mlm_accuracy"] <= 1
+
+
+def test_f16_features_are_trained_on_and_say_what_u8_ones_say(shards, tmp_path):
+    halves = str(make_shards(tmp_path / "f16", kind="f16"))
+    pack = one_step(halves, config=small_config()).packs[0][1]
+    assert pack.features.dtype == torch.float16 and set(pack.scale[:pack.distinct].tolist()) == {1.0}
+    assert not pack.zero.any()
+    train(small_config(), halves, str(tmp_path / "halves"))
+    train(small_config(), shards, str(tmp_path / "bytes"))
+    for ours, theirs in zip(read_metrics(str(tmp_path / "halves")), read_metrics(str(tmp_path / "bytes")), strict=True):
+        assert {ours.pop("stage"), theirs.pop("stage")} <= {"align", "pretrain"}
+        for line in (ours, theirs):
+            line.pop("time")
+        assert ours == pytest.approx(theirs, rel=2e-3)
