@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 
@@ -10,7 +11,8 @@ from crawl.errors import UsageError
 from train.cli import need_torch
 
 _DATA = ("a dataset's root, its shards/ folder, or a folder of photographs with captions.json (a list of {file, "
-         "captions, split}) or Karpathy's dataset_*.json, the photographs in images/")
+         "captions, split}), Karpathy's dataset_*.json or COCO's annotations/captions_*.json, the photographs in "
+         "images/")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +47,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                     "disjoint folds of held-out images, and prints recall at 1, 5 and 10 beside chance, with a 95 % "
                     "interval; then the held-out losses beside what a model would lose that cannot see.  Finished "
                     "blocks of scores are kept in OUT: the same command goes on after an interruption.")
-    measure.add_argument("--data", required=True, metavar="FOLDER", help=_DATA)
-    measure.add_argument("--checkpoint", required=True, metavar="DIR", help="a run folder, or one checkpoint")
-    measure.add_argument("--out", required=True, metavar="DIR", help="folder for result.json and blocks of scores")
+    measure.add_argument("--data", default="", metavar="FOLDER", help=_DATA)
+    measure.add_argument("--checkpoint", default="", metavar="DIR", help="a run folder, or one checkpoint")
+    measure.add_argument("--out", default="", metavar="DIR", help="folder for result.json and blocks of scores")
+    measure.add_argument("--protocol", default="", choices=("flickr30k-1k", "coco-5k", "coco-1k"),
+                         help="rank a test set as the paper does: 1,000 images at once, 5,000 at once, or five folds "
+                              "of 1,000 in the file's order, with the first 5 captions of each")
+    measure.add_argument("--table", nargs="*", metavar="RESULT",
+                         help="measure nothing: print the paper's rows beside these results (result.json, or the --out "
+                              "folder it is in), and why a row was not run")
     measure.add_argument("--folds", type=int, metavar="N", help="disjoint folds at most (default: 5)")
     measure.add_argument("--fold-size", type=int, metavar="N", help="images in a fold (default: 200; 0: all in one)")
     measure.add_argument("--rerank", type=int, metavar="K",
@@ -87,9 +95,21 @@ def finetune_command(args: argparse.Namespace) -> int:
 
 def evaluate_command(args: argparse.Namespace) -> int:
     """Runs `imagebert evaluate`; returns the exit status."""
+    if args.table is not None:
+        from train.protocols import print_table, table
+        rows = table(args.table)
+        if args.json:
+            print(json.dumps([dataclasses.asdict(row) for row in rows]))
+        else:
+            print_table(rows)
+        return 0
+    for name in ("data", "checkpoint", "out"):
+        if not getattr(args, name):
+            raise UsageError(f"evaluate needs --{name}, or --table to print what was measured")
     need_torch("evaluate")
     from train.evaluate_run import EvaluateConfig, evaluate, print_result
-    named = {"retrieval.folds": args.folds, "retrieval.fold_size": args.fold_size, "retrieval.rerank": args.rerank}
+    named = {"protocol": args.protocol or None,
+             "retrieval.folds": args.folds, "retrieval.fold_size": args.fold_size, "retrieval.rerank": args.rerank}
     config = override(EvaluateConfig(), [f"{name}={value}" for name, value in named.items() if value is not None]
                       + args.assignments)
     result = evaluate(args.checkpoint, args.data, args.out, config, shown=not args.json)

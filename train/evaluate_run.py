@@ -14,14 +14,16 @@ from typing import Any
 
 from crawl import storage
 from crawl.config import as_dict
+from crawl.errors import UsageError
 from crawl.lock import run_lock
 from train import recall
 from train.blind import BlindRow, habits_of, measure_blind
-from train.captioned import captions_file, read_photographs
+from train.captioned import captions_file, dataset_name, read_photographs
 from train.items import Collection
 from train.opening import Checkpoint, open_checkpoint, open_data
 from train.progress_bar import Bar
-from train.retrieval import RetrievalConfig, Row, folds_of, measure, pairs_to_score
+from train.protocols import protocol_of
+from train.retrieval import FILE, RetrievalConfig, Row, folds_of, measure, pairs_to_score
 
 RESULT = "result.json"
 # Below this many pairs seen, nobody should read a low recall on photographs as a broken model.
@@ -33,6 +35,7 @@ class EvaluateConfig:
     """What is measured."""
 
     split: str = "test"
+    protocol: str = ""             # how the paper ranks a test set (train/protocols.py); settles split and folds
     retrieval: RetrievalConfig = RetrievalConfig()
     regions: int = 0               # the most confident ones of an image; 0: as many as the model takes
     blind: bool = True             # measure the losses against their blind baselines, too
@@ -42,11 +45,23 @@ class EvaluateConfig:
     averaged: bool = False         # the mean of past weights instead of the last ones (ema_samples of the run)
 
     def __post_init__(self) -> None:
+        if self.protocol:
+            protocol_of(self.protocol)
         if self.split not in ("train", "val", "test"):
             raise ValueError(f"split is {self.split!r}; choose train, val or test")
         if self.regions < 0 or min(self.blind_pairs, self.habit_images, self.threads) < 1:
             raise ValueError(f"regions {self.regions} must be 0 or more, blind_pairs, habit_images and threads at "
                              f"least 1")
+
+
+    def resolved(self) -> EvaluateConfig:
+        """Returns the config with what its protocol settles."""
+        if not self.protocol:
+            return self
+        protocol = protocol_of(self.protocol)
+        return dataclasses.replace(self, split="test", retrieval=dataclasses.replace(
+            self.retrieval, folds=protocol.folds, fold_size=protocol.fold_size, fold_order=FILE,
+            captions=protocol.captions))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,7 +99,9 @@ def evaluate(checkpoint: str, data: str, out: str, config: EvaluateConfig, shown
 
     Raises UsageError when there is no checkpoint, when it does not fit the data, or when the split is empty.
     """
-    begun = time.monotonic()
+    begun, config = time.monotonic(), config.resolved()
+    if config.protocol:
+        _check_dataset(data, config.protocol)
     opened = open_checkpoint(checkpoint, config.averaged)
     if opened.model.itm.weight.device.type == "cpu":
         import torch
@@ -105,6 +122,15 @@ def evaluate(checkpoint: str, data: str, out: str, config: EvaluateConfig, shown
         text = json.dumps(result.as_json(), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         storage.replace_bytes(path, text.encode())
     return result
+
+
+def _check_dataset(data: str, name: str) -> None:
+    """Raises UsageError where data says that it is another dataset than a protocol's."""
+    wanted = protocol_of(name).dataset
+    found = dataset_name(data) if captions_file(data) else "a set of shards"
+    if found and found != wanted:
+        raise UsageError(f"{data} is {found}, --protocol {name} ranks {wanted}; give its folder, or leave --protocol "
+                         f"out")
 
 
 def _ranked(opened: Checkpoint, ranked: Collection, out: str, config: EvaluateConfig,

@@ -45,8 +45,8 @@ def finetune_model(model: ImageBert, train: Collection, validation: Collection, 
     not among those returned.  With `kept` every epoch is committed, and the run goes on after the last one that was.
     Raises ValueError for `align_epochs` where the model has no contrastive projections.
     """
-    probe = first_captions(validation.take(range(min(len(validation), config.validation_images))),
-                           config.validation_captions)
+    probe = validation.take(range(min(len(validation), config.validation_images)))
+    probe = probe.first_captions(config.validation_captions)
     if config.dropout is not None:
         _set_dropout(model, config.dropout)
     progress = (kept.read() if kept else None) or Progress()
@@ -157,11 +157,6 @@ def recall_sum(model: ImageBert, collection: Collection, special: SpecialTokens)
     """Returns recall@1 + @5 + @10 in both directions over the whole collection, at most 6."""
     scorer = CrossScorer(model, collection, special)
     return sum(recall_at_k(scorer.rows(0, scorer.num_images), scorer.image_of_caption).values())
-
-
-def first_captions(collection: Collection, count: int) -> Collection:
-    """Returns the collection with at most `count` captions an image."""
-    return dataclasses.replace(collection, captions=tuple(own[:count] for own in collection.captions))
 
 
 def with_one_caption(collection: Collection, images: NDArray[np.int64], seed: int, epoch: int) -> tuple[Sample, ...]:

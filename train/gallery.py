@@ -200,7 +200,7 @@ class FolderGallery:
 def _captioned(folder: str, split: str) -> list[File]:
     if split and split not in SPLITS:
         raise UsageError(f"--split {split!r}: a captioned folder has {', '.join(SPLITS)}")
-    return [File(photograph.path, photograph.captions[0]) for photograph in read_photographs(folder)
+    return [File(photograph.path, next(iter(photograph.captions), "")) for photograph in read_photographs(folder)
             if split in ("", photograph.split)]
 
 

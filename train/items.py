@@ -52,6 +52,10 @@ class Collection:
         return Collection(name or self.name, tuple(self.samples[index] for index in indices),
                           tuple(self.captions[index] for index in indices), self.skipped)
 
+    def first_captions(self, count: int) -> Collection:
+        """Returns the collection with at most `count` captions an image."""
+        return dataclasses.replace(self, captions=tuple(own[:count] for own in self.captions))
+
     def flat_captions(self) -> tuple[list[Words], NDArray[np.int64]]:
         """Returns all C captions, image by image, and the image of each."""
         words = [words for own in self.captions for words in own]

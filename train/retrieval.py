@@ -23,6 +23,7 @@ from train.packing import SpecialTokens
 from train.recall import KS, Ranks, Recall, disjoint_folds, ranks_of, recall_at_k, summarise
 from train.scoring import CrossScorer, contrastive_scores
 
+HASH, FILE = "hash", "file"
 ITM, CONTROL, CONTRASTIVE, RERANKED = "itm", "itm_shuffled", "contrastive", "reranked"
 
 
@@ -32,6 +33,8 @@ class RetrievalConfig:
 
     folds: int = 5
     fold_size: int = 200           # images of one fold; 0 ranks all of them together (COCO 5k)
+    fold_order: str = HASH         # hash: of the keys, no caption twice in a fold; file: consecutive images (COCO 1k)
+    captions: int = 0              # the first ones of an image; 0: all
     rerank: int = 20               # k of the pre-ranker; 0 leaves the row out
     control: bool = True           # measure with shuffled regions, too
     rows_per_block: int = 20       # images of one committed block of scores
@@ -43,6 +46,10 @@ class RetrievalConfig:
         for name, least in (("folds", 1), ("rows_per_block", 1), ("workers", 1), ("tokens_per_batch", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        if self.fold_order not in (HASH, FILE):
+            raise ValueError(f"fold_order is {self.fold_order!r}; choose {HASH} or {FILE}")
+        if self.captions < 0:
+            raise ValueError(f"captions is {self.captions}; it must be 0 (all) or more")
         if self.fold_size < 0 or self.fold_size == 1:
             raise ValueError(f"fold_size is {self.fold_size}; it must be 0 (all images) or at least 2")
         if self.rerank and self.rerank < max(KS):
@@ -66,9 +73,15 @@ class Row:
 
 
 def folds_of(collection: Collection, config: RetrievalConfig) -> list[Collection]:
-    """Returns disjoint folds in the order of a hash of the keys; a single one where images are few."""
+    """Returns disjoint folds, in the order of a hash of the keys or of the file; a single one where images are few."""
     size = config.fold_size or len(collection)
-    indices = disjoint_folds(collection.keys, collection.caption_names(), size, config.folds)
+    if config.captions:
+        collection = collection.first_captions(config.captions)
+    if config.fold_order == HASH:
+        indices = disjoint_folds(collection.keys, collection.caption_names(), size, config.folds)
+    else:
+        whole = min(config.folds, max(1, len(collection) // size))
+        indices = [list(range(len(collection)))[number * size:(number + 1) * size] for number in range(whole)]
     return [collection.take(fold, f"{collection.name}, fold {number}") for number, fold in enumerate(indices)]
 
 

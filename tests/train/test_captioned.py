@@ -1,4 +1,4 @@
-"""Captioned folders: both forms, bad entries named, bad images counted."""
+"""Captioned folders: three forms, bad entries named, bad images counted."""
 import json
 
 import pytest
@@ -8,7 +8,7 @@ from shards.regions import Regions
 from shards.tokens import load_tokenizer
 from tests.train.made_shards import regions_of
 from tests.train.photographs import make_folder
-from train.captioned import UnusableImage, captions_file, load_captioned, read_photographs
+from train.captioned import UnusableImage, captions_file, dataset_name, load_captioned, read_photographs
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "one", "on", "grey", "painted", "red", "green", "blue",
           "white", "circle", "square"]
@@ -79,3 +79,42 @@ def test_a_dataset_root_is_no_captioned_folder(tmp_path):
     assert captions_file(str(tmp_path)) == ""
     with pytest.raises(UsageError, match=r"neither captions.json nor dataset_\*.json"):
         read_photographs(str(tmp_path))
+
+
+def _coco(folder, **changed):
+    """Writes 24 + 8 photographs in COCO's form, and one image without a caption."""
+    make_folder(folder, test=0)
+    entries = json.loads((folder / "captions.json").read_text())
+    (folder / "captions.json").unlink()
+    (folder / "images").rename(folder / "train2014")
+    (folder / "annotations").mkdir()
+    (folder / "val2014").mkdir()
+    for split in ("train", "val"):
+        own = [(100 + n, entry) for n, entry in enumerate(entries) if entry["split"] == split]
+        images = [{"id": n, "file_name": entry["file"]} for n, entry in own]
+        notes = [{"id": 10 * n + at, "image_id": n, "caption": text} for n, entry in own
+                 for at, text in enumerate(entry["captions"])][::-1]
+        for _, entry in own:
+            (folder / "train2014" / entry["file"]).rename(folder / f"{split}2014" / entry["file"])
+        value = {"images": [*images, {"id": 7, "file_name": "alone.jpg"}], "annotations": notes} | changed
+        (folder / "annotations" / f"captions_{split}2014.json").write_text(json.dumps(value))
+    return str(folder)
+
+
+def test_cocos_form_gives_the_same_collection(tmp_path, tokenizer):
+    folder = _coco(tmp_path / "a")
+    assert dataset_name(folder) == "coco"
+    coco = load_captioned(folder, ("train", "val"), _regions, tokenizer)
+    plain = load_captioned(make_folder(tmp_path / "b"), ("train", "val"), _regions, tokenizer)
+    assert [coco[split].digest() for split in coco] == [plain[split].digest() for split in coco]
+    assert dict(coco["val"].skipped) == {"image_missing": 1}
+    assert dataset_name(make_folder(tmp_path / "c", karpathy=True)) == "small"
+
+
+@pytest.mark.parametrize("changed, message", [
+    ({"images": []}, "a caption of image"), ({"annotations": [{"id": 1}]}, "not COCO's captions"),
+    ({"images": [{"id": 1, "file_name": "../x.jpg"}], "annotations": []}, "leads out of the folder")])
+def test_a_broken_coco_file_is_named(tmp_path, changed, message):
+    with pytest.raises(UsageError, match=message) as raised:
+        read_photographs(_coco(tmp_path / "a", **changed))
+    assert "captions_train2014.json" in str(raised.value) and "\n" not in str(raised.value)

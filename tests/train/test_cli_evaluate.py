@@ -74,6 +74,20 @@ def test_bad_usage_is_one_clear_line_and_leaves_nothing(tmp_path, words, message
     assert "\n" not in str(raised.value) and not (tmp_path / "new").exists()
 
 
+def test_the_table_needs_no_checkpoint_and_a_measurement_does(tmp_path, capsys):
+    assert _run("evaluate", "--table", "--json") == 0
+    assert [row["paper_ir"][0] for row in json.loads(capsys.readouterr().out)] == [54.3, 32.3, 53.6, 73.1, 50.5, 73.6]
+    with pytest.raises(UsageError, match="needs --checkpoint"):
+        _run("evaluate", "--data", tmp_path)
+
+
+def test_a_protocol_is_refused_for_another_dataset(tmp_path):
+    tuned, photos = tmp_path / "tuned", make_folder(tmp_path / "photos", karpathy=True)
+    scratch_checkpoint(photos, str(tuned))
+    with pytest.raises(UsageError, match="is small, --protocol coco-5k ranks coco"):
+        _run("evaluate", "--data", photos, "--checkpoint", tuned, "--out", tmp_path / "e", "--protocol", "coco-5k")
+
+
 @pytest.mark.parametrize("words", [["finetune", "--from-scratch"], ["evaluate", "--checkpoint", "{tuned}"]])
 def test_a_folder_in_use_is_refused(tmp_path, words):
     photos, tuned, busy = make_folder(tmp_path / "photos"), tmp_path / "tuned", tmp_path / "busy"
