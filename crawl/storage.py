@@ -1,4 +1,4 @@
-"""Bytes under names: one layer for a local folder, `s3://`, `gs://` and `memory://`.
+"""Bytes under names: one layer for a local folder, `s3://`, `gs://`, `memory://`, and `http(s)://` to read.
 
 A name is written once.  Local commit: a temporary file, fsync, a hard link that fails if the name is taken.
 Object store: one create-only PUT.  "Exists with equal bytes" is success, "exists with other bytes" is an error,
@@ -12,16 +12,19 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import functools
 import hashlib
+import io
 import os
 import posixpath
 import socket
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from crawl.errors import UsageError
+from crawl.object_store import WINDOW, RemoteFile, StoreUsageError, get_range, is_remote, located, told
+
+__all__ = ["WINDOW", "StoreUsageError", "is_remote"]
 
 # A temporary file is never read; its suffix tells a person why a killed run left it.
 _TEMPORARY = ".tmp"
@@ -34,23 +37,22 @@ class CommitConflict(Exception):
     """A name that is already taken by other bytes: two different runs wrote to one place."""
 
 
-def is_remote(path: str) -> bool:
-    """Returns whether a path names an object store."""
-    return "://" in path
-
-
 def join(*parts: str) -> str:
-    """Returns path parts joined with `/`."""
-    return posixpath.join(*parts)
+    """Returns path parts joined with `/`; what stands before a URL or an absolute path does not count.
+
+    >>> join("index", "s3://bucket/cc3m/00000.tar")
+    's3://bucket/cc3m/00000.tar'
+    """
+    first = max((place for place, part in enumerate(parts) if is_remote(part)), default=0)
+    return posixpath.join(*parts[first:])
 
 
 def exists(path: str) -> bool:
     """Returns whether something is committed under this name."""
     if not is_remote(path):
         return os.path.exists(path)
-    store, name = _remote(path)
     try:
-        store.head(name)
+        size(path)
     except FileNotFoundError:
         return False
     return True
@@ -60,8 +62,10 @@ def size(path: str) -> int:
     """Returns the bytes stored under a name."""
     if not is_remote(path):
         return os.path.getsize(path)
-    store, name = _remote(path)
-    return int(store.head(name)["size"])
+    store, name = located(path)
+    with told(path):
+        return int(store.head(name)["size"])
+    raise AssertionError("unreachable")
 
 
 def read_bytes(path: str) -> bytes:
@@ -69,15 +73,23 @@ def read_bytes(path: str) -> bytes:
     if not is_remote(path):
         with open(path, "rb") as file:
             return file.read()
-    store, name = _remote(path)
-    return bytes(store.get(name).bytes())
+    store, name = located(path)
+    with told(path):
+        return bytes(store.get(name).bytes())
+    raise AssertionError("unreachable")
+
+
+def opened(path: str) -> BinaryIO:
+    """Returns a file opened for reading, seekable; a remote one is read 8 MiB at a time.  Raises FileNotFoundError."""
+    if is_remote(path):
+        return cast(BinaryIO, io.BufferedReader(RemoteFile(path), WINDOW))
+    return open(path, "rb")
 
 
 def read_range(path: str, offset: int, length: int) -> bytes:
     """Returns exactly `length` bytes from `offset`; raises EOFError when the file is shorter."""
     if is_remote(path):
-        store, name = _remote(path)
-        data = bytes(store.get_range(name, start=offset, length=length))
+        data = get_range(path, offset, length)
     else:
         with open(path, "rb") as file:
             data = os.pread(file.fileno(), length, offset)
@@ -90,9 +102,20 @@ def names_in(path: str) -> list[str]:
     """Returns the sorted names in a folder, none where there is no folder; nothing is decided by such a list."""
     if not is_remote(path):
         return sorted(os.listdir(path)) if os.path.isdir(path) else []
-    store, name = _remote(path)
-    with _as_os_error(path):
+    store, name = located(path)
+    with told(path):
         return sorted(posixpath.basename(found["path"]) for found in store.list_with_delimiter(name)["objects"])
+    raise AssertionError("unreachable")
+
+
+def folders_in(path: str) -> list[str]:
+    """Returns the sorted names of the folders in a folder, none where there is no folder: to look for a past build."""
+    if not is_remote(path):
+        return [name for name in names_in(path) if os.path.isdir(os.path.join(path, name))]
+    store, name = located(path)
+    with told(path):
+        return sorted(posixpath.basename(found.rstrip("/"))
+                      for found in store.list_with_delimiter(name)["common_prefixes"])
     raise AssertionError("unreachable")
 
 
@@ -105,11 +128,12 @@ def commit_bytes(path: str, data: bytes) -> bool:
     if is_remote(path):
         from obstore.exceptions import AlreadyExistsError
 
-        store, name = _remote(path)
+        store, name = located(path)
         try:
-            store.put(name, data, mode="create")
+            with _bucket(path), told(path):
+                store.put(name, data, mode="create")
             return True
-        except AlreadyExistsError:
+        except AlreadyExistsError:                     # also after a PUT that succeeded and said that it had not
             pass
     else:
         if link_new(_write_temporary(path, data), path):
@@ -140,9 +164,15 @@ def upload(local: str, path: str) -> None:
 
     The name must be made of the bytes' own hash: it is replaced if it is taken, which changes nothing then.
     """
-    store, name = _remote(path)
-    with open(local, "rb") as file, _as_os_error(path):
-        store.put(name, file, use_multipart=True)
+    store, name = located(path)
+    with open(local, "rb") as file, _bucket(path):
+        try:
+            with told(path):
+                store.put(name, file, use_multipart=True)
+        except StoreUsageError:
+            # The last request of an upload may have succeeded and said that it had not; asked again, it is unknown.
+            if not exists(path) or size(path) != os.path.getsize(local):
+                raise
 
 
 @contextlib.contextmanager
@@ -160,8 +190,9 @@ def disk(path: str) -> Iterator[None]:
 def replace_bytes(path: str, data: bytes) -> None:
     """Writes `data` under a name that may be taken: only for pointers such as `dataset.json`."""
     if is_remote(path):
-        store, name = _remote(path)
-        store.put(name, data)
+        store, name = located(path)
+        with _bucket(path), told(path):
+            store.put(name, data)
         return
     os.replace(_write_temporary(path, data), path)
 
@@ -169,8 +200,8 @@ def replace_bytes(path: str, data: bytes) -> None:
 def remove(path: str) -> None:
     """Takes a name away; one that is not there is no error."""
     if is_remote(path):
-        store, name = _remote(path)
-        with contextlib.suppress(FileNotFoundError):
+        store, name = located(path)
+        with contextlib.suppress(FileNotFoundError), told(path):
             store.delete(name)
         return
     with contextlib.suppress(FileNotFoundError):
@@ -182,8 +213,9 @@ def names_below(path: str) -> list[str]:
     if not is_remote(path):
         return sorted(os.path.relpath(os.path.join(folder, name), path)
                       for folder, _, names in os.walk(path) for name in names)
-    store, prefix = _remote(path)
-    found = (str(one["path"]) for chunk in store.list(prefix=prefix) for one in chunk)
+    store, prefix = located(path)
+    with told(path):
+        found = [str(one["path"]) for chunk in store.list(prefix=prefix) for one in chunk]
     return sorted(posixpath.relpath(name, prefix) for name in found)
 
 
@@ -202,8 +234,8 @@ def read_version(path: str) -> Versioned | None:
             return Versioned(read_bytes(path), {})
         except FileNotFoundError:
             return None
-    store, name = _remote(path)
-    with _as_os_error(path):
+    store, name = located(path)
+    with told(path):
         try:
             found = store.get(name)
             return Versioned(bytes(found.bytes()), _mark(found.meta))
@@ -224,12 +256,13 @@ def swap_bytes(path: str, data: bytes, old: Versioned | None) -> Versioned | Non
         return _swap_local(path, data, old)
     from obstore.exceptions import AlreadyExistsError, PreconditionError
 
-    store, name = _remote(path)
-    with _as_os_error(path):
-        try:
+    store, name = located(path)
+    try:
+        with _bucket(path), told(path):
             return Versioned(data, _mark(store.put(name, data, mode=old.mark if old else "create")))
-        except (AlreadyExistsError, PreconditionError):
-            return None
+    except (AlreadyExistsError, PreconditionError):
+        found = read_version(path)                     # ours, where a PUT succeeded and said that it had not
+        return found if found is not None and found.data == data else None
     raise AssertionError("unreachable")
 
 
@@ -255,13 +288,12 @@ def _mark(facts: Any) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _as_os_error(path: str) -> Iterator[None]:
-    """Turns what an object store raises into OSError, as a disk raises it."""
-    from obstore.exceptions import BaseError
+def _bucket(path: str) -> Iterator[None]:
+    """Turns "not found" while something is written into a line about the bucket: nothing else can be missing."""
     try:
         yield
-    except BaseError as error:
-        raise OSError(f"{path}: {str(error).splitlines()[0]}") from error
+    except FileNotFoundError as error:
+        raise StoreUsageError(f"{path}: no such bucket; make it first, or name another") from error
 
 
 def _write_temporary(path: str, data: bytes) -> str:
@@ -278,15 +310,3 @@ def _write_temporary(path: str, data: bytes) -> str:
             os.unlink(temporary)
         raise
     return temporary
-
-
-def _remote(path: str) -> tuple[Any, str]:
-    scheme, _, rest = path.partition("://")
-    bucket, _, name = rest.partition("/")
-    return _store(f"{scheme}://{bucket}"), name
-
-
-@functools.cache
-def _store(url: str) -> Any:
-    from obstore.store import MemoryStore, from_url  # only a run on an object store needs it
-    return MemoryStore() if url.startswith("memory://") else from_url(url)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from crawl import storage
 from shards.inspect import stats
 from shards.manifest import MANIFEST, ShardSet
 from shards.sample import SAMPLE_FIELDS
@@ -36,8 +37,7 @@ _CONTEXT = {
 
 def read_value(shards: ShardSet) -> dict[str, Any]:
     """Returns the manifest as plain JSON; `load_shards` has found it whole."""
-    with open(shards.path(MANIFEST), encoding="utf-8") as file:
-        value: dict[str, Any] = json.load(file)
+    value: dict[str, Any] = json.loads(storage.read_bytes(shards.path(MANIFEST)))
     return value
 
 

@@ -5,11 +5,11 @@ import argparse
 import dataclasses
 import itertools
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
 
+from crawl import storage
 from crawl.cli import add_build_options
 from crawl.errors import UsageError
 from shards import cli_change, cli_outward, cli_remove, cli_reshard, cli_serve, terminal
@@ -27,7 +27,8 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "shards", help="build, look into and check the WebDataset shards of a dataset",
         description="Shards are plain WebDataset tars: KEY.jpg, KEY.txt, KEY.json a sample (docs/shards.md).",
-        epilog="PATH is a dataset's root (the --out of `imagebert dataset`), a shards folder, or its manifest.json.")
+        epilog="PATH is a dataset's root (the --out of `imagebert dataset`), a shards folder, or its manifest.json; "
+               "on a disk, or as s3://, gs://, or (to read) http:// and https://.")
     actions = parser.add_subparsers(title="what to do", dest="action", metavar="ACTION", required=True)
     _add_build(actions)
     one = _reader(actions, "stats", show_stats, "counts, bytes, caption lengths, regions, sites, splits",
@@ -216,7 +217,7 @@ def check(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     """Writes the HTML report of a dataset root; prints its path."""
     from shards.report import write_report
-    if not os.path.isfile(os.path.join(args.path, "dataset.json")):
+    if not storage.exists(storage.join(args.path, "dataset.json")):
         raise UsageError(f"{args.path}: no dataset.json here; the report needs a dataset's root, with all its stages")
     path = write_report(args.path)
     return _print_json({"report": path}) if args.json else print(path) or 0

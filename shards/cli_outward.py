@@ -79,10 +79,10 @@ def index(args: argparse.Namespace) -> int:
     """Indexes tars of others."""
     from shards.foreign import index_tars
     from shards.region_config import PRECOMPUTED, RegionsConfig
-    missing = next((path for path in args.tars if not os.path.isfile(path)), None)
+    missing = next((path for path in args.tars if os.path.isdir(path) or not storage.exists(path)), None)
     if missing is not None:
         raise UsageError(f"{missing}: no such tar")
-    with terminal.progress("index", sum(map(os.path.getsize, args.tars))) as read:
+    with terminal.progress("index", sum(map(storage.size, args.tars))) as read:
         try:
             config = RegionsConfig(extractor=PRECOMPUTED, feature_dim=args.feature_dim, num_classes=args.num_classes)
         except ValueError as error:

@@ -14,6 +14,7 @@ from crawl import storage
 from crawl.tables import FileEntry, from_row
 
 _CHUNK = 1 << 20
+_ONE_PUT = 64 << 20                # bytes held in memory to be stored by one request
 
 
 class TemporaryFile:
@@ -57,14 +58,25 @@ class TemporaryFile:
         name = name_of(sha256)
         path = storage.join(self.directory, name)
         if storage.is_remote(path):
-            with open(self.path, "rb") as file:
-                storage.commit_bytes(path, file.read())
+            self._store(path, sha256, size)
         else:
             os.fsync(self.descriptor)
             os.makedirs(os.path.dirname(path), exist_ok=True)
             if not storage.link_new(self.path, path) and sha256_of(path) != sha256:
                 raise storage.CommitConflict(f"{path} already holds other bytes; remove it to write it again")
         return FileEntry(name=name, bytes=size, sha256=sha256)
+
+
+    def _store(self, path: str, sha256: str, size: int) -> None:
+        """Puts the file into an object store: one create-only request, or piece by piece where it is large."""
+        if size <= _ONE_PUT:
+            with open(self.path, "rb") as file:
+                storage.commit_bytes(path, file.read())
+            return
+        if not storage.exists(path):
+            storage.upload(self.path, path)
+        if storage.size(path) != size or sha256_of(path) != sha256:
+            raise storage.CommitConflict(f"{path} already holds other bytes; remove it to write it again")
 
 
 class PartFile(TemporaryFile):
@@ -81,9 +93,9 @@ class PartFile(TemporaryFile):
 
 
 def sha256_of(path: str) -> str:
-    """Returns the sha256 hex of a local file, a chunk in memory at a time."""
+    """Returns the sha256 hex of a file, a chunk in memory at a time."""
     found = hashlib.sha256()
-    with open(path, "rb") as file:
+    with storage.opened(path) as file:
         while chunk := file.read(_CHUNK):
             found.update(chunk)
     return found.hexdigest()

@@ -38,23 +38,23 @@ def index_tars(tars: Sequence[str], out: str, split: str, read: Callable[[int], 
             regions there (`config` says how many values and classes); such a set can be trained on.
     """
     manifest = os.path.join(out, MANIFEST)
-    if os.path.exists(manifest) and not _is_ours(manifest):
+    if storage.exists(manifest) and not _is_ours(manifest):
         raise UsageError(f"{manifest}: a finished stage lies here; name another folder with --out")
     tokenizer = load_tokenizer(vocab) if vocab else None
-    os.makedirs(out, exist_ok=True)
+    if not storage.is_remote(out):
+        os.makedirs(out, exist_ok=True)
     regions = RegionTars(config) if vocab and config else None
     listed: list[ShardFile] = []
     files: list[FileEntry] = []
     for number, path in enumerate(tars):
         stem = f"{number:06d}-{os.path.splitext(os.path.basename(path))[0]}"
         region_tar = regions.write(path, out, f"{stem}.regions.tar") if regions else ""
-        index = index_tar(path, os.path.join(out, region_tar) if region_tar else "",
+        index = index_tar(path, storage.join(out, region_tar) if region_tar else "",
                           None if tokenizer is None else lambda caption: sum(_pieces(tokenizer, caption)))
-        inside = os.path.relpath(path, out)
-        name = os.path.abspath(path) if inside.startswith(os.pardir) else inside
-        storage.replace_bytes(os.path.join(out, f"{stem}.idx.npy"), encode_index(index))
-        entries = [FileEntry(name=each, bytes=os.path.getsize(full), sha256=sha256_of(full)) for each, full in (
-            (name, path), *((each, os.path.join(out, each)) for each in (f"{stem}.idx.npy", region_tar) if each))]
+        name = _name_from(path, out)
+        storage.replace_bytes(storage.join(out, f"{stem}.idx.npy"), encode_index(index))
+        entries = [FileEntry(name=each, bytes=storage.size(full), sha256=sha256_of(full)) for each, full in (
+            (name, path), *((each, storage.join(out, each)) for each in (f"{stem}.idx.npy", region_tar) if each))]
         files += entries
         listed.append(ShardFile(name=name, split=split, ext="", samples=len(index), bytes=entries[0].bytes,
                                 sha256=entries[0].sha256, regions=region_tar, index=f"{stem}.idx.npy", table=""))
@@ -64,9 +64,8 @@ def index_tars(tars: Sequence[str], out: str, split: str, read: Callable[[int], 
         "extractor_digest": "", "codebook": "", "tokenizer_digest": "", "vocab": ""}
     notes = []
     if tokenizer is not None:
-        with open(vocab, "rb") as file:
-            data = file.read()
-        storage.replace_bytes(os.path.join(out, VOCAB), data)
+        data = storage.read_bytes(vocab)
+        storage.replace_bytes(storage.join(out, VOCAB), data)
         files.append(FileEntry(name=VOCAB, bytes=len(data), sha256=tokenizer.digest))
         facts |= {"vocab": VOCAB, "tokenizer_digest": tokenizer.digest}
     if regions is not None and regions.found:
@@ -87,10 +86,17 @@ def _pieces(tokenizer: CaptionTokenizer, caption: str) -> tuple[int, int]:
     return len(ids), cut
 
 
+def _name_from(path: str, out: str) -> str:
+    """Returns the name under which a tar is found from the manifest in `out`: `os.path.join(out, name)` is the tar."""
+    if storage.is_remote(path) or storage.is_remote(out):
+        return path.removeprefix(out.rstrip("/") + "/") if storage.is_remote(path) else os.path.abspath(path)
+    inside = os.path.relpath(path, out)
+    return os.path.abspath(path) if inside.startswith(os.pardir) else inside
+
+
 def _is_ours(manifest: str) -> bool:
     """Returns whether a manifest was written by `index_tars`, so that it may be written again."""
     try:
-        with open(manifest, "rb") as file:
-            return bool(json.load(file)["extra"]["foreign"])
+        return bool(json.loads(storage.read_bytes(manifest))["extra"]["foreign"])
     except (ValueError, KeyError, TypeError):
         return False

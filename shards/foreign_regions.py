@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import os
 
+from crawl import storage
 from crawl.config import digest
 from shards.index import members_of
 from shards.precomputed import UNITER, parse_npz
@@ -50,7 +51,10 @@ class RegionTars:
             if not tar.position:
                 return ""
             tar.finish()
-            os.replace(tar.path, os.path.join(directory, name))
+            if storage.is_remote(directory):
+                storage.upload(tar.path, storage.join(directory, name))
+            else:
+                os.replace(tar.path, os.path.join(directory, name))
         return name
 
     def facts(self) -> dict[str, object]:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
+import shutil
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import numpy as np
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards.regions import unpack
 from shards.sample import KEY_LENGTH, REGIONS_SUFFIX
@@ -54,11 +56,22 @@ def write_index(path: str, rows: np.ndarray) -> None:
 
 
 def load_index(path: str) -> np.ndarray:
-    """Returns the rows of an index, memory-mapped; raises UsageError when the file is no index of ours."""
+    """Returns the rows of an index, memory-mapped; raises UsageError when the file is no index of ours.
+
+    One on an object store is copied to a file without a name first.
+    """
     try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        if storage.is_remote(path):
+            with tempfile.NamedTemporaryFile(suffix=".idx.npy") as copy, storage.opened(path) as source:
+                shutil.copyfileobj(source, copy, storage.WINDOW)
+                copy.flush()
+                rows = np.load(copy.name, mmap_mode="r", allow_pickle=False)
+        else:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such index; build the shards again or index the tar") from error
+    except storage.StoreUsageError:
+        raise
     except (ValueError, EOFError, OSError) as error:
         raise UsageError(f"{path}: not an index ({error}); copy it again or build the shards again") from error
     if rows.dtype != INDEX_DTYPE or rows.ndim != 1:
@@ -117,10 +130,8 @@ def stored_key(key: str) -> bytes:
 
 def members_of(path: str) -> Iterator[tuple[str, str, int, bytes]]:
     """Yields key, suffix, data offset and data of a tar's files; the key ends at the first dot of the base name."""
-    if not os.path.isfile(path):
-        raise UsageError(f"{path}: no such shard")
     try:
-        with tarfile.open(path, "r:") as tar:
+        with storage.opened(path) as source, tarfile.open(fileobj=source, mode="r:") as tar:
             for member in tar:
                 if member.isfile():
                     folder, slash, base = member.name.rpartition("/")
@@ -130,6 +141,8 @@ def members_of(path: str) -> Iterator[tuple[str, str, int, bytes]]:
                     if len(data) != member.size:
                         raise tarfile.ReadError("unexpected end of data")
                     yield folder + slash + stem, suffix.lower(), member.offset_data, data
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(f"{path}: no such shard") from error
     except tarfile.TarError as error:
         raise UsageError(f"{path}: not a whole tar ({error}); copy it again") from error
 

@@ -6,14 +6,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from crawl import storage
 from crawl.errors import UsageError
 
 MANIFEST = "manifest.json"
 NEWEST_FORMAT = 5                  # of a shards stage that this version reads: shards_run.FORMAT
 # Written by `imagebert shards remove` beside the manifest: keys that are in the tars and not in the set any more.
 TOMBSTONES = "removed.json"
+_ASKED_AT_ONCE = 32                # sizes of files on an object store
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,22 +89,21 @@ class ShardSet:
 
     def path(self, name: str) -> str:
         """Returns the full path of a file of the set."""
-        return os.path.join(self.directory, name)
+        return storage.join(self.directory, name)
 
 
 def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
-    """Returns the shards at a dataset root (with dataset.json), a shards folder or a manifest.json.
+    """Returns the shards at a dataset root (with dataset.json), a shards folder or a manifest.json, local or by URL.
 
     Raises UsageError when there are none, or when a file is missing or has another size than the manifest says
     (`check_sizes=False` leaves that to the validator, which lists every fault).
     """
     directory = _directory(path)
     file = os.path.join(directory, MANIFEST)
-    if not os.path.isfile(file):
-        raise UsageError(f"{path}: no {MANIFEST} in {directory}: the shards are not finished; run `imagebert dataset` "
-                         f"again to continue")
-    with open(file, "rb") as handle:
-        data = handle.read()
+    if not _is_file(file):
+        raise UsageError(f"{path}: no {MANIFEST} in {directory}: the shards are not finished, or this is no dataset; "
+                         f"give another path, or run `imagebert dataset` again to continue")
+    data = storage.read_bytes(file)
     value = _parse(data, file)
     if value.get("stage") != "shards":
         raise UsageError(f"{file}: the manifest of stage {value.get('stage')!r}, not of shards; give the dataset's "
@@ -119,8 +121,8 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
     except (KeyError, TypeError) as error:
         raise UsageError(f"{file}: not a manifest of shards as this version writes it "
                          f"({type(error).__name__}: {error}); copy it again, or build the shards again") from error
-    for name, expected in sizes.items() if check_sizes else ():
-        _check_size(directory, name, expected)
+    if check_sizes:
+        _check_sizes(directory, sizes)
     removed, tombstones = _tombstones(directory, {shard.name for shard in shards})
     return ShardSet(directory=directory, digest=hashlib.sha256(data + tombstones).hexdigest(), shards=tuple(shards),
                     removed=removed, reencoded="reencoded" in extra, built_digest=hashlib.sha256(data).hexdigest(),
@@ -130,10 +132,9 @@ def load_shards(path: str, *, check_sizes: bool = True) -> ShardSet:
 def _tombstones(directory: str, shards: set[str]) -> tuple[dict[str, frozenset[str]], bytes]:
     """Returns shard -> removed keys and the bytes they stand in; a damaged file is an error, never an empty list."""
     file = os.path.join(directory, TOMBSTONES)
-    if not os.path.isfile(file):
+    if not _is_file(file):
         return {}, b""
-    with open(file, "rb") as handle:
-        data = handle.read()
+    data = storage.read_bytes(file)
     keys = _parse(data, file).get("keys")
     if not isinstance(keys, dict) or not keys.keys() <= shards \
             or not all(isinstance(listed, list) for listed in keys.values()):
@@ -146,9 +147,8 @@ def _directory(path: str) -> str:
     if os.path.basename(path) == MANIFEST:
         return os.path.dirname(path) or "."
     pointer = os.path.join(path, "dataset.json")
-    if os.path.isfile(pointer):
-        with open(pointer, "rb") as handle:
-            stages = _parse(handle.read(), pointer).get("stages")
+    if _is_file(pointer):
+        stages = _parse(storage.read_bytes(pointer), pointer).get("stages")
         if not isinstance(stages, dict):
             raise UsageError(f"{pointer}: damaged, it names no stages; copy it again, or give the shards/ folder "
                              f"itself")
@@ -156,7 +156,7 @@ def _directory(path: str) -> str:
             raise UsageError(f"{path}: no shards here yet (only {', '.join(sorted(stages)) or 'nothing'}); run "
                              f"`imagebert dataset --out {path}` to its end")
         return os.path.join(path, stages["shards"])
-    if not os.path.isdir(path):
+    if not storage.is_remote(path) and not os.path.isdir(path):
         raise UsageError(f"{path}: no such folder; give a dataset's root, its shards/ folder or a {MANIFEST}")
     return path
 
@@ -171,12 +171,29 @@ def _parse(data: bytes, file: str) -> dict[str, Any]:
     return value
 
 
+def _is_file(path: str) -> bool:
+    return storage.exists(path) if storage.is_remote(path) else os.path.isfile(path)
+
+
+def _check_sizes(directory: str, sizes: Mapping[str, int]) -> None:
+    if not storage.is_remote(directory):
+        for name, expected in sizes.items():
+            _check_size(directory, name, expected)
+        return
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        for _ in pool.map(lambda pair: _check_size(directory, *pair), sizes.items()):
+            pass
+
+
 def _check_size(directory: str, name: str, expected: int) -> None:
-    file = os.path.join(directory, name)
-    if not os.path.isfile(file):
+    file = storage.join(directory, name)
+    try:
+        found = storage.size(file)
+    except FileNotFoundError:
+        found = -1
+    if found < 0 or not storage.is_remote(file) and not os.path.isfile(file):
         raise UsageError(f"{file}: missing; the manifest lists it with {expected} bytes; copy it again, or remove "
                          f"{directory} and build the shards again")
-    found = os.path.getsize(file)
     if found != expected:
         raise UsageError(f"{file}: the manifest says {expected} bytes, found {found}; copy it again, or remove "
                          f"{directory} and build the shards again")

@@ -1,20 +1,29 @@
-"""Reads samples of a shard by row, in any order and from any thread: one pread a member, checked by its crc."""
+"""Reads samples of a shard by row, in any order and from any thread: one pread a member, checked by its crc.
+
+A shard on an object store is read by ranges (shards/remote_tar.py), a trainer's through its window cache.
+"""
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards.index import MEMBERS, load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
+
+if TYPE_CHECKING:
+    from shards.remote_tar import Captions
+    from shards.window_cache import CachedTar, WindowCache
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,19 +44,28 @@ class ShardReader:
     for the first time.  Damage raises UsageError that names the shard, the key and the offset.
     """
 
-    def __init__(self, directory: str, shard: ShardFile, removed: Collection[str] = ()) -> None:
+    def __init__(self, directory: str, shard: ShardFile, removed: Collection[str] = (),
+                 cache: WindowCache | None = None) -> None:
+        """`cache` is what regions of a remote shard are read through: a trainer comes back to the same place."""
         self.shard = shard
-        self.index: np.ndarray = load_index(os.path.join(directory, shard.index))
+        self.index: np.ndarray = load_index(storage.join(directory, shard.index))
         if len(self.index) != shard.samples:
             raise UsageError(f"{shard.index}: {len(self.index)} rows, the manifest says {shard.samples} samples; "
                              f"build the shards again")
         if removed:
             self.index = without(self.index, removed)
         self._places = {name: _Places(self.index, name) for name in MEMBERS}
-        self._path = os.path.join(directory, shard.name)
-        self._regions_path = os.path.join(directory, shard.regions) if shard.regions else ""
-        self._tar = _open(self._path)
-        self._regions_tar = _open(self._regions_path) if self._regions_path else -1
+        self._path = storage.join(directory, shard.name)
+        self._regions_path = storage.join(directory, shard.regions) if shard.regions else ""
+        self._cached: dict[str, CachedTar] = {}     # member -> its tar
+        self._captions: Captions | None = None
+        self._tar: _Source | None = None
+        self._regions_tar: _Source | None = None
+        if storage.is_remote(self._path):
+            self._open_remote(directory, removed, cache)
+        else:
+            self._tar = _Source.of(self._path)
+            self._regions_tar = _Source.of(self._regions_path) if self._regions_path else None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -65,10 +83,44 @@ class ShardReader:
 
     def close(self) -> None:
         """Closes the files; the reader is of no use afterwards."""
-        for name in ("_tar", "_regions_tar"):
-            if getattr(self, name) >= 0:
-                os.close(getattr(self, name))
-                setattr(self, name, -1)
+        for source in (self._tar, self._regions_tar):
+            if source is not None:
+                source.close()
+        self._tar = self._regions_tar = None
+
+    def _open_remote(self, directory: str, removed: Collection[str], cache: WindowCache | None) -> None:
+        from shards.remote_tar import Captions, RemoteTar, extent
+        if self.shard.table:
+            self._captions = Captions(storage.join(directory, self.shard.table), removed)
+        tars: dict[str, _Source] = {}
+        for path, members in ((self._path, ("txt", "regions") if self.shard.inline else ("txt",)),
+                              (self._regions_path, ("regions",))):
+            if not path or path in tars:
+                continue
+            if not storage.is_remote(path):                # of others: regions that were made from tars of theirs
+                tars[path] = _Source.of(path)
+            # Captions come from the table, and pixels are nothing to a trainer: then the image tar stays where it is.
+            elif cache is not None and ("regions" in members or not self.shard.table):
+                tar = cache.tar(path, extent(self.index, members))
+                self._cached |= dict.fromkeys(members, tar)
+                tars[path] = _Source(tar.pread, tar.close)
+            else:
+                plain = RemoteTar(path)
+                tars[path] = _Source(plain.pread, plain.close)
+        self._tar, self._regions_tar = tars[self._path], tars.get(self._regions_path)
+
+    @property
+    def cached_bytes(self) -> int:
+        """Returns how much room the shard takes in the window cache when all of it was read; 0 without one."""
+        return sum({tar.path: tar.size for tar in self._cached.values()}.values())
+
+    def expect(self, row: int | None = None) -> None:
+        """Begins to read a row's caption and regions, or the whole shard, into the window cache; returns at once."""
+        for name, tar in self._cached.items():
+            if row is None:
+                tar.expect()
+            elif self.index[f"{name}_size"][row]:
+                tar.expect(*self._places[name].of(row))
 
     def key(self, row: int) -> str:
         """Returns the key of a row."""
@@ -106,11 +158,15 @@ class ShardReader:
         places = self._places[name]
         offset, size = places.of(row)
         file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
-        if not size or file < 0:
+        if not size or file is None:
             if name == "txt":
                 return b""             # an empty caption, or a foreign sample without one
             raise UsageError(f"{path or self._path}: {self.key(row)} has no {name} member")
-        data = os.pread(file, size, offset)
+        if name == "txt" and self._captions is not None:
+            told = self._captions.of(row)
+            if len(told) == size and zlib.crc32(told) == int(self.index["txt_crc"][row]):
+                return told
+        data = file.pread(size, offset)
         if len(data) != size:
             raise UsageError(f"{path}: {self.key(row)}: wanted {size} bytes of {name} at offset {offset}, the file "
                              f"ends after {len(data)}; copy the shard again")
@@ -150,8 +206,17 @@ def read_samples(shards: ShardSet, split: str = "train") -> Iterator[StoredSampl
             yield from reader
 
 
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such shard; the manifest names it, copy it again") from error
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Source:
+    """A tar that is open: how it is read (size, offset), and closed."""
+
+    pread: Callable[[int, int], bytes]
+    close: Callable[[], None]
+
+    @classmethod
+    def of(cls, path: str) -> _Source:
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except FileNotFoundError as error:
+            raise UsageError(f"{path}: no such shard; the manifest names it, copy it again") from error
+        return cls(functools.partial(os.pread, file), functools.partial(os.close, file))

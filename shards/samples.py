@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards.manifest import ShardFile, ShardSet
 from shards.reader import ShardReader
@@ -30,9 +31,11 @@ def sample_rows(shards: ShardSet, columns: Sequence[str]) -> Iterator[dict[str, 
 def _of_table(shards: ShardSet, shard: ShardFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     path = shards.path(shard.table)
     try:
-        with pq.ParquetFile(path) as file:
+        with storage.opened(path) as source, pq.ParquetFile(source) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=sorted({"key", *columns})):
                 yield from batch.to_pylist()
+    except storage.StoreUsageError:
+        raise
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise UsageError(f"{path}: damaged table ({str(error).splitlines()[0]}); copy it again; "
                          f"`imagebert shards validate` lists every fault") from error

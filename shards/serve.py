@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards import page
 from shards.browse import Filters, page_of
@@ -65,8 +66,7 @@ class Browser:
 
     def _report(self) -> Answer:
         try:
-            with open(self._shards.path("report.html"), "rb") as file:
-                return 200, "text/html; charset=utf-8", file.read()
+            return 200, "text/html; charset=utf-8", storage.read_bytes(self._shards.path("report.html"))
         except OSError:
             return _plain(404, "no report.html beside these shards; `imagebert shards report ROOT` writes it")
 

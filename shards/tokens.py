@@ -3,9 +3,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from typing import Any
 
+from crawl import storage
 from crawl.errors import UsageError
 
 # Section 2.2 of paper.md: 144 positions are 100 regions and 44 others, of which [CLS] and two [SEP] are no word pieces.
@@ -42,10 +42,10 @@ def load_tokenizer(vocab_path: str) -> CaptionTokenizer:
 
     Raises UsageError when the file is missing, is not UTF-8, repeats a piece or lacks a special token.
     """
-    if not os.path.isfile(vocab_path):
-        raise UsageError(f"{vocab_path}: no such vocabulary; give a vocab.txt with one word piece a line")
-    with open(vocab_path, "rb") as file:
-        return tokenizer_of(file.read(), vocab_path)
+    try:
+        return tokenizer_of(storage.read_bytes(vocab_path), vocab_path)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise UsageError(f"{vocab_path}: no such vocabulary; give a vocab.txt with one word piece a line") from error
 
 
 def tokenizer_of(data: bytes, name: str) -> CaptionTokenizer:

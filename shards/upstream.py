@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 
+from crawl import storage
 from crawl.errors import UsageError
 from crawl.stages import Manifest, read_manifest
 from shards.manifest import MANIFEST
@@ -10,8 +11,12 @@ from shards.manifest import MANIFEST
 
 def root_of(directory: str) -> str:
     """Returns the dataset root that a shards folder lies in (two levels up), "" when it was taken out of one."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(directory)))
-    return root if os.path.isfile(os.path.join(root, "dataset.json")) else ""
+    root = os.path.dirname(os.path.dirname(_absolute(directory)))
+    return root if storage.exists(os.path.join(root, "dataset.json")) else ""
+
+
+def _absolute(path: str) -> str:
+    return path.rstrip("/") if storage.is_remote(path) else os.path.abspath(path)
 
 
 def upstream(directory: str) -> dict[str, Manifest]:
@@ -24,7 +29,7 @@ def upstream(directory: str) -> dict[str, Manifest]:
     if not root:
         return {}
     found: dict[str, Manifest] = {}
-    first = read_manifest(root, os.path.relpath(os.path.abspath(directory), root))
+    first = read_manifest(root, _absolute(directory).removeprefix(root).strip("/"))
     waiting = [first] if first else []
     while waiting:
         manifest = waiting.pop()
@@ -39,8 +44,8 @@ def upstream(directory: str) -> dict[str, Manifest]:
 def _with_digest(root: str, stage: str, digest: str) -> Manifest | None:
     """Returns the finished folder of a stage whose manifest has this digest; an input may also be a plain file."""
     folder = os.path.join(root, stage)
-    for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
-        if os.path.isfile(os.path.join(folder, name, MANIFEST)):
+    for name in storage.folders_in(folder):
+        if storage.exists(os.path.join(folder, name, MANIFEST)):
             try:
                 manifest = read_manifest(root, os.path.join(stage, name))
             except UsageError:

@@ -7,12 +7,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from crawl import storage
 from crawl.errors import UsageError
 from crawl.sandbox_client import Sandbox
 from shards.faults import Fault, of_index_row, of_picture, of_regions, of_sample
@@ -107,8 +107,7 @@ def total_bytes(shards: ShardSet) -> int:
 
 def _listed(shards: ShardSet) -> tuple[dict[str, tuple[int, str]], list[Fault]]:
     """Returns the files of the manifest, and faults where its list of shards says otherwise."""
-    with open(shards.path(MANIFEST), encoding="utf-8") as file:
-        tables = json.load(file)["tables"]
+    tables = json.loads(storage.read_bytes(shards.path(MANIFEST)))["tables"]
     files = {entry["name"]: (entry["bytes"], entry.get("sha256", "none"))
              for entries in tables.values() for entry in entries}
     faults = []
@@ -123,7 +122,7 @@ def _listed(shards: ShardSet) -> tuple[dict[str, tuple[int, str]], list[Fault]]:
 def _whole_file(context: Context, name: str) -> Iterator[Fault]:
     """Yields the faults of a file as a whole: there, as long and with the sha256 that the manifest says."""
     try:
-        with open(context.shards.path(name), "rb") as file:
+        with storage.opened(context.shards.path(name)) as file:
             watched = _Watched(file, context.read)
             watched.drain()
     except FileNotFoundError:
@@ -135,7 +134,7 @@ def _whole_file(context: Context, name: str) -> Iterator[Fault]:
 def _against_manifest(context: Context, name: str, sha256: str) -> Iterator[Fault]:
     if name in context.files:
         size, expected = context.files[name]
-        found = os.path.getsize(context.shards.path(name))
+        found = storage.size(context.shards.path(name))
         if found != size:
             yield Fault(name, "", -1, f"has {found} bytes, the manifest says {size}")
         elif sha256 != expected:
@@ -167,9 +166,12 @@ def _table(context: Context, shard: ShardFile, index: np.ndarray) -> Iterator[Fa
     import pyarrow as pa
     import pyarrow.parquet as pq
     try:
-        keys = pq.read_table(context.shards.path(shard.table), columns=["key"]).column("key").to_pylist()
+        with storage.opened(context.shards.path(shard.table)) as file:
+            keys = pq.read_table(file, columns=["key"]).column("key").to_pylist()
     except FileNotFoundError:
         return                                              # a fault of the file already
+    except storage.StoreUsageError:
+        raise
     except (pa.ArrowException, OSError, KeyError) as error:
         yield Fault(shard.table, "", -1, f"not a table of samples ({str(error).splitlines()[0]})")
         return
@@ -192,8 +194,8 @@ def _repeated(context: Context) -> Iterator[Fault]:
 
 def _removed(context: Context) -> Iterator[Fault]:
     """Yields a fault for each key that the manifest says was written out of the set and that is in a tar."""
-    with open(context.shards.path(MANIFEST), encoding="utf-8") as file:
-        gone = {str(key).encode() for key in json.load(file)["extra"].get("tombstones", ())}
+    value = json.loads(storage.read_bytes(context.shards.path(MANIFEST)))
+    gone = {str(key).encode() for key in value["extra"].get("tombstones", ())}
     for name, keys in context.keys if gone else ():
         yield from (Fault(name, key.decode(), -1, "was removed from the set, and is here") for key in keys.tolist()
                     if key in gone)
@@ -203,14 +205,14 @@ def _tar(context: Context, name: str, check: Callable[[Iterator[Member]], Iterat
     """Walks one tar, hashing it on the way; yields what `check` finds in its members and what is wrong with it."""
     path = context.shards.path(name)
     try:
-        file = open(path, "rb")                                    # noqa: SIM115 (closed by the `with` below)
+        file = storage.opened(path)
     except FileNotFoundError:
         yield Fault(name, "", -1, "the file is missing")
         return
     with file:
         watched = _Watched(file, context.read)
         try:
-            yield from check(walk(watched, os.path.getsize(path)))
+            yield from check(walk(watched, storage.size(path)))
         except Damage as damage:
             yield Fault(name, damage.name.partition(".")[0], damage.offset, damage.what)
         watched.drain()

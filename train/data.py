@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
+from crawl.object_store import StoreUsageError
 from model.inputs import Pack
 from model.losses import LOSSES, covered_by
 from shards.manifest import ShardSet
@@ -30,6 +31,7 @@ from train.packing import Rows, Sample, SpecialTokens, build_pack
 from train.plan import DataFacts, StageConfig, TrainConfig, capacity_of, limits_of
 from train.predicates import parse_predicate, rows_that_hold
 from train.randomness import mix
+from train.windows import Windows, cache_for, open_readers
 
 SPLIT = "train"
 REMOVED = "removed from the set"
@@ -43,7 +45,8 @@ class TrainingData:
     that are neither u8 nor f16, or without samples to train on.
     """
 
-    def __init__(self, sets: Mapping[str, ShardSet], regions: int, cache_mib: int = 0) -> None:
+    def __init__(self, sets: Mapping[str, ShardSet], regions: int, cache_mib: int = 0,
+                 window_cache_mib: int = 0) -> None:
         self.sets, self.limit = dict(sets), regions
         first = next(iter(sets.values()))
         self.tokenizer: CaptionTokenizer = load_tokenizer(first.path(first.vocab))
@@ -53,7 +56,8 @@ class TrainingData:
         for shards in sets.values():
             _check(shards)
         files = [(name, shards, shard) for name, shards in sets.items() for shard in shards.of_split(SPLIT)]
-        self.readers = [ShardReader(shards.directory, shard) for _, shards, shard in files]
+        self.windows = cache_for(list(sets.values()), window_cache_mib)
+        self.readers = open_readers([(shards, shard) for _, shards, shard in files], self.windows)
         self._files = files
         self.sizes = _sizes_of(self.readers, regions, self._words())
         if not self.sizes.regions.any():
@@ -136,6 +140,12 @@ class TrainingData:
                 self._cache[number] = sample
         return sample
 
+    def expect(self, numbers: list[int]) -> None:
+        """Begins to read what is remote of some samples, all of them side by side."""
+        for number in numbers if self.windows is not None else ():
+            if number not in self._cache and number not in self.skipped:
+                self.readers[int(self.sizes.shard[number])].expect(int(self.sizes.row[number]))
+
     def key(self, number: int) -> str:
         """Returns a sample's key."""
         return self.readers[int(self.sizes.shard[number])].key(int(self.sizes.row[number]))
@@ -153,6 +163,8 @@ class TrainingData:
         """Closes the shards."""
         for reader in self.readers:
             reader.close()
+        if self.windows is not None:
+            self.windows.close()
 
     def _first(self, place: int) -> int:
         return int(self._ends[place]) - len(self.readers[place])
@@ -257,10 +269,12 @@ class PackStream:
     def __iter__(self) -> Iterator[Step]:
         """Yields steps; at most a few steps a thread are ready ahead."""
         waiting: collections.deque[Future[Step]] = collections.deque()
-        plan = self._plan()
+        plan, ahead = self._plan(), self._windows()
         with ThreadPoolExecutor(self._threads, thread_name_prefix="packs") as pool:
             try:
                 for planned in plan:
+                    if ahead is not None:
+                        ahead.enter(planned[4][self._rank::self._world])
                     waiting.append(pool.submit(self._read, *planned))
                     if len(waiting) > 2 * self._threads:
                         yield waiting.popleft().result()
@@ -284,6 +298,13 @@ class PackStream:
                 return self._read(*planned), chosen
         raise UsageError(f"step {number}: stage {self._config.stages()[self._number][0]!r} has the steps "
                          f"{self._start.step} to {last}")
+
+    def _windows(self) -> Windows | None:
+        data = self._data
+        if data.windows is None:
+            return None
+        lanes = data.lanes(self._config, self._number)[self._rank::self._world]
+        return Windows(data.windows, data.readers, data.sizes.shard, lanes)
 
     def _plan(self) -> Iterator[tuple[int, int, int, list[NDArray[np.int64]], list[LaneState], list[LaneState]]]:
         lanes = self._data.lanes(self._config, self._number)
@@ -323,12 +344,15 @@ class PackStream:
     def _readable(self, numbers: list[int]) -> tuple[list[Sample], list[tuple[int, str]]]:
         """Returns the samples of a pack, and those it has empty slots for; raises UsageError for a damaged one."""
         chosen, skipped = [], []
+        self._data.expect(numbers)
         for number in numbers:
             reason = self._data.skipped.get(number, "")
             if not reason:
                 try:
                     chosen.append(self._data.sample(number))
                     continue
+                except StoreUsageError:
+                    raise                                    # a store that is out of reach damages no sample
                 except UsageError as error:
                     if self._config.damaged == "stop":
                         raise UsageError(f"{error}; or leave such samples out: --set damaged=skip") from error

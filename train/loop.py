@@ -123,7 +123,7 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    data = TrainingData(open_sets(job.shards), config.regions, config.cache_mib)
+    data = TrainingData(open_sets(job.shards), config.regions, config.cache_mib, config.window_cache_mib)
     torch.manual_seed(torch_seed(config.seed))           # equal weights on every rank
     model = ImageBert(config.model)
     model.recompute = config.recompute

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,16 @@ class Lane:
             tokens += cost
             state = dataclasses.replace(state, offset=state.offset + 1)
         return np.array(taken, np.int64), state
+
+    def largest_window(self, size_of: Callable[[Piece], int]) -> int:
+        """Returns the most that the pieces of one window can amount to."""
+        return sum(sorted(map(size_of, self._pieces), reverse=True)[:self._window])
+
+    def window_at(self, state: LaneState, ahead: int = 0) -> NDArray[np.int64]:
+        """Returns the sample numbers of the window of a state, or of one that comes `ahead` windows later."""
+        for _ in range(ahead):
+            state = self._next_window(state)
+        return self._open(state.epoch, state.window)
 
     def _next_window(self, state: LaneState) -> LaneState:
         windows = -(-len(self._pieces) // self._window)

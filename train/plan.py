@@ -92,6 +92,7 @@ class TrainConfig:
     device_tflops: float = 0.0     # what the device reaches on large matrices, for the share used; 0: not known
     damaged: str = "stop"          # or "skip": what to do at a sample that cannot be read; part of the state
     cache_mib: int = 256           # decoded samples kept in memory, a rank
+    window_cache_mib: int = 32_768   # shards of an object store kept on the local disk (TMPDIR), a rank
     compute_threads: int = 0       # of torch, a rank; 0 leaves torch's own choice
 
     def __post_init__(self) -> None:
@@ -100,7 +101,7 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
-        for name in ("cache_mib", "compute_threads", "ema_samples", "device_tflops"):
+        for name in ("cache_mib", "window_cache_mib", "compute_threads", "ema_samples", "device_tflops"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.damaged not in ("stop", "skip"):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
+from crawl import storage
 from crawl.errors import UsageError
 from shards.manifest import ShardFile, ShardSet
 
@@ -74,12 +75,14 @@ def rows_that_hold(shards: ShardSet, shard: ShardFile, keys: NDArray[np.bytes_],
                          f"asked; leave `where` empty, or use shards that this project built")
     import pyarrow.parquet as parquet
     path = shards.path(shard.table)
-    columns = parquet.read_schema(path).names
+    with storage.opened(path) as file:
+        columns = parquet.read_schema(file).names
     wanted = [_COLUMN_OF.get(one.name, one.name) for one in predicates]
     for predicate, column in zip(predicates, wanted, strict=True):
         if column not in columns:
             raise UsageError(f"{predicate}: {path} has no column {column!r}; it has {', '.join(sorted(columns))}")
-    table = parquet.read_table(path, columns=["key", *dict.fromkeys(wanted)])
+    with storage.opened(path) as file:
+        table = parquet.read_table(file, columns=["key", *dict.fromkeys(wanted)])
     if [key.encode() for key in table["key"].to_pylist()] != keys.tolist():
         raise UsageError(f"{path} lists other samples than {shard.index}; build the shards again")
     held = [one.holds(table[column].to_pylist()) for one, column in zip(predicates, wanted, strict=True)]
