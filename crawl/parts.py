@@ -178,7 +178,7 @@ class PartWriter:
         if not self._rows:
             self._opened_at = self._clock()
         self._hosts += hosts
-        self._held += sum(len(host.body) + len(host.tdm_body) for host in hosts)
+        self._held += sum(len(host.body) + len(host.tdm_body) + len(host.ai_body) for host in hosts)
         if before:
             self._append(before)
         place = None

@@ -41,7 +41,8 @@ def test_a_bomb_of_each_coding_is_stopped_early(compress, encoding):
 
 
 @pytest.mark.parametrize("data, encoding", [
-    (b"no", "zstd"), (b"no", "gzip"), (b"\xff" * 9, "br"), (TEXT, "gzip, gzip, gzip"), (b"\xff\xff", "deflate")])
+    (b"no", "zstd"), (b"no", "gzip"), (b"\xff" * 9, "br"), (b"\xff\xff", "deflate"),
+    (gzip.compress(gzip.compress(gzip.compress(TEXT))), "gzip, gzip, gzip")])
 def test_bad_encoding(data, encoding):
     assert decode(data, encoding, 100, 200).outcome == "bad_encoding"
 

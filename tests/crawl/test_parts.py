@@ -3,6 +3,7 @@ import hashlib
 import os
 import tarfile
 import time
+import types
 
 import pytest
 
@@ -64,6 +65,17 @@ def test_a_part_is_full_by_rows_bytes_or_time(tmp_path, limits, full_after):
         for n in range(full_after):
             assert not parts.is_full() or n == 0
             parts.add(image_row(str(n), b"%d" % n), [], b"%d" % n)
+        assert parts.is_full()
+
+
+@pytest.mark.parametrize("file", ["body", "tdm_body", "ai_body"])
+def test_a_part_is_full_by_the_files_of_its_hosts(tmp_path, monkeypatch, file):
+    monkeypatch.setattr("crawl.parts._HELD", 1000)
+    small = {"body": b"", "tdm_body": b"", "ai_body": b""}
+    with writer(tmp_path) as parts:
+        parts.add(image_row("a"), [types.SimpleNamespace(**small | {file: b"x" * 999})])
+        assert not parts.is_full()
+        parts.add(image_row("b"), [types.SimpleNamespace(**small | {file: b"x"})])
         assert parts.is_full()
 
 

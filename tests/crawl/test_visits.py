@@ -70,6 +70,7 @@ def test_the_request_says_who_we_are_and_carries_nothing_else(web, monkeypatch, 
         monkeypatch.setenv(name, "http://127.0.0.1:9/")
     web.on("http://a.test/1", headers={"Set-Cookie": "id=1"})
     visit(web.network(), "http://a.test/1", "http://a.test/2", policy=quick(contact="https://lab.example/bot"))
+    assert web.asked("a.test") == ["/1", "/2"]                  # not by a proxy of the environment
     for headers in web.headers:
         assert headers["User-Agent"] == "imagebert-lait/0.1 (+https://lab.example/bot)"
         assert set(headers) == {"Host", "User-Agent", "Accept", "Accept-Encoding"}
@@ -101,6 +102,15 @@ def test_s1_the_peer_of_a_connection_is_looked_at_before_a_request_is_sent(web, 
         request, "127.0.0.1", web.port, 0.0))
     found = visit(web.network(allow_hosts=(), connect_to=()), "http://a.example/", policy=quick(contact="https://lab.example/bot"))
     assert found["http://a.example/"].fetched.outcome == "blocked_address" and not web.log
+
+
+@pytest.mark.parametrize("addresses", [("93.184.216.34", "127.0.0.1"), ("2606:4700::1111", "64:ff9b::7f00:1")])
+def test_s1_one_private_address_of_a_name_refuses_all_of_it(web, monkeypatch, addresses):
+    monkeypatch.setattr(Resolver, "lookup", lambda self, name, token: Lookup(addresses, "", 0.0))
+    monkeypatch.setattr(Client, "_dial", lambda *_: pytest.fail("dialled"))
+    found = visit(web.network(allow_hosts=(), connect_to=()), "http://a.example/",
+                  policy=quick(contact="https://lab.example/bot"))
+    assert found["http://a.example/"].fetched.outcome == "blocked_address"
 
 
 def test_a_redirect_to_a_private_address_is_refused(web):
@@ -220,11 +230,12 @@ def test_what_is_plainly_no_page_is_not_loaded(web):
     assert outcome(web, "http://a.test/odd") == "ok"
 
 
-def test_endless_headers_hang_up(web):
+@pytest.mark.parametrize("lines, length", [(1000, 50), (1, 17 * 1024), (200, 400)])
+def test_endless_headers_hang_up(web, lines, length):
     def many(handler):
         handler.send_response(200)
-        for n in range(1000):
-            handler.send_header(f"X-{n}", "y" * 50)
+        for n in range(lines):
+            handler.send_header(f"X-{n}", "y" * length)
         handler.end_headers()
     web.call("http://a.test/", many)
     assert outcome(web, "http://a.test/", policy=quick(retries=0)) == "protocol_error"
