@@ -54,10 +54,7 @@ class Cluster:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{self.home}: cannot be made ({error.strerror}); name another --home") from error
-        ports = {"rest": port_for("REST_PORT", self.settings.rest_port),
-                 "job": port_for("JOB_PORT", self.settings.job_port),
-                 "worker_pool": port_for("WORKER_POOL_PORT", self.settings.worker_pool_port)}
-        ports |= {name: port_for(name, 0) for name in ("rpc", "artifact", "expansion")}
+        ports = {name: port_for(setting, port) for name, (setting, port) in self._wanted_ports().items()}
         self._ports = ports
         lib, job_server = install(self.home, self.settings)
         try:
@@ -70,6 +67,46 @@ class Cluster:
             (self.home / "state.json").unlink(missing_ok=True)
             raise
         return State(tuple(self._started), ports)
+
+    def run(self, role: str) -> tuple[list[str], dict[str, str]]:
+        """Returns command and environment of one process of the cluster, for who starts each by itself: containers.
+
+        They are those of `up`, with the fixed ports of the settings.  Raises UsageError for a role there is not, and
+        for settings without fixed ports.
+        """
+        if role not in self.roles:
+            raise UsageError(f"run {role}: name one of {', '.join(self.roles)}")
+        self._ports = {name: port for name, (_, port) in self._wanted_ports().items()}
+        for name, (setting, port) in self._wanted_ports().items():
+            if not port:
+                raise UsageError(f"{setting} is 0, any free port, which the other processes would not know ({name}); "
+                                 f"give it a number in the settings")
+        self.home.mkdir(parents=True, exist_ok=True)
+        if role == "worker-pool":
+            return self._worker_pool()
+        java = check_java()
+        lib, job_server = install(self.home, self.settings)
+        self._configure()
+        if role == "job-manager":
+            return self._job_manager(java, lib, job_server), dict(os.environ)
+        if role == "job-server":
+            return self._job_server(java, lib, job_server), dict(os.environ)
+        return self._task_manager(java, lib, job_server, role), dict(os.environ)
+
+    @property
+    def roles(self) -> list[str]:
+        """Returns the names of the cluster's processes, in the order of their start."""
+        managers = [f"task-manager-{number}" for number in range(self.settings.task_managers)]
+        return ["job-manager", *managers, "worker-pool", "job-server"]
+
+    def _wanted_ports(self) -> dict[str, tuple[str, int]]:
+        """Returns by use the setting that a port comes from and its number, 0 for any free one."""
+        wanted = self.settings
+        return {"rest": ("REST_PORT", wanted.rest_port), "job": ("JOB_PORT", wanted.job_port),
+                "worker_pool": ("WORKER_POOL_PORT", wanted.worker_pool_port),
+                "rpc": ("REST_PORT", wanted.rest_port and wanted.rest_port + 1),
+                "artifact": ("JOB_PORT", wanted.job_port and wanted.job_port + 1),
+                "expansion": ("JOB_PORT", wanted.job_port and wanted.job_port + 2)}
 
     def attach(self) -> State:
         """Returns the state of the running cluster; raises UsageError where none runs."""
@@ -107,21 +144,28 @@ class Cluster:
 
         Raises UsageError when the job server or the worker pool does not answer, or slots are missing.
         """
-        state = self.attach()
+        ports = self._ports_that_answer()
         for name, port in (("job-server", "job"), ("worker-pool", "worker_pool")):
-            if not listens(state.ports[port]):
-                raise UsageError(f"{name} does not answer on 127.0.0.1:{state.ports[port]}; "
+            if not listens(ports[port]):
+                raise UsageError(f"{name} does not answer on 127.0.0.1:{ports[port]}; "
                                  f"`python -m deploy.flink restart {name} --home {self.home}` starts it again")
         overview = self.overview()
         if overview["slots-available"] < parallelism:
             raise UsageError(f"parallelism {parallelism} needs as many slots and {overview['slots-available']} of "
                              f"{overview['slots-total']} are free; wait for the jobs that run, or raise TASK_MANAGERS "
                              "or SLOTS in the settings and start the cluster again")
-        return ["--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{state.ports['job']}",
-                f"--artifact_endpoint=127.0.0.1:{state.ports['artifact']}",
-                "--environment_type=EXTERNAL", f"--environment_config=127.0.0.1:{state.ports['worker_pool']}",
+        return ["--runner=PortableRunner", f"--job_endpoint=127.0.0.1:{ports['job']}",
+                f"--artifact_endpoint=127.0.0.1:{ports['artifact']}",
+                "--environment_type=EXTERNAL", f"--environment_config=127.0.0.1:{ports['worker_pool']}",
                 f"--parallelism={parallelism}", f"--number_of_execution_retries={self.settings.restarts}",
                 f"--execution_retry_delay={1000 * self.settings.restart_delay_s}"]
+
+    def _ports_that_answer(self) -> dict[str, int]:
+        """Returns the ports of the cluster that `up` started here, or of one started by role at the settings' ports."""
+        self._ports = {name: port for name, (_, port) in self._wanted_ports().items()}
+        if read_state(self.home) is None and all(self._ports.values()) and self.flink("overview") is not None:
+            return self._ports
+        return self.attach().ports
 
     def overview(self) -> dict[str, Any]:
         """Returns Flink's own count of TaskManagers, slots and jobs; zeros while it does not answer."""
@@ -143,17 +187,14 @@ class Cluster:
         (self.home / "conf" / "config.yaml").write_text(text)
 
     def _start_flink(self, java: str, lib: pathlib.Path, job_server: pathlib.Path) -> None:
-        heap = self.settings.job_manager_mib * 3 // 4
-        manager = self._java("job-manager", java, lib, job_server, [f"-Xmx{heap}m", *JAVA_OPENS], _JOB_MANAGER,
-                             ["--configDir", str(self.home / "conf"), "--executionMode", "cluster"])
+        manager = self._start("job-manager", self._job_manager(java, lib, job_server), None, None)
         wait_until(lambda: self.flink("overview") is not None, manager, self.home, _UP_S, "Flink did not answer")
         for number in range(self.settings.task_managers):
             self._start_task_manager(java, lib, job_server, f"task-manager-{number}")
 
     def _start_task_manager(self, java: str, lib: pathlib.Path, job_server: pathlib.Path, name: str) -> None:
         before = self._task_managers()             # one that was just killed may be among them for a while
-        one = self._java(name, java, lib, job_server, task_manager_java(self.settings), _TASK_MANAGER,
-                         ["--configDir", str(self.home / "conf")])
+        one = self._start(name, self._task_manager(java, lib, job_server, name), None, None)
         wait_until(lambda: bool(self._task_managers() - before), one, self.home, _UP_S, "it did not register")
 
     def _task_managers(self) -> set[str]:
@@ -165,28 +206,40 @@ class Cluster:
 
     def start_worker_pool(self) -> None:
         """Starts the pool whose workers run our code, with this project and this Python first."""
-        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
-        self._start("worker-pool", [sys.executable, "-m", "deploy.worker_pool", "--port",
-                                    str(self._ports["worker_pool"])],
-                    os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}, "worker_pool")
+        self._start("worker-pool", *self._worker_pool(), "worker_pool")
 
     def start_job_server(self, java: str, lib: pathlib.Path, job_server: pathlib.Path) -> None:
         """Starts Beam's job server, which hands jobs to Flink."""
-        ports = self._ports
-        words = [f"--{name}-port={ports[name]}" for name in ("job", "artifact", "expansion")]
-        one = self._java("job-server", java, lib, job_server, [f"-Xmx{self.settings.job_server_mib}m", *JAVA_OPENS],
-                         _JOB_SERVER, ["--job-host=127.0.0.1", *words, f"--artifacts-dir={self.home / 'artifacts'}",
-                                       f"--flink-master=127.0.0.1:{ports['rest']}",
-                                       f"--flink-conf-dir={self.home / 'conf'}"])
-        wait_until(lambda: listens(ports["job"]), one, self.home, _UP_S, "it did not listen")
+        one = self._start("job-server", self._job_server(java, lib, job_server), None, None)
+        wait_until(lambda: listens(self._ports["job"]), one, self.home, _UP_S, "it did not listen")
+
+    def _job_manager(self, java: str, lib: pathlib.Path, job_server: pathlib.Path) -> list[str]:
+        heap = self.settings.job_manager_mib * 3 // 4
+        return self._java("job-manager", java, lib, job_server, [f"-Xmx{heap}m", *JAVA_OPENS], _JOB_MANAGER,
+                          ["--configDir", str(self.home / "conf"), "--executionMode", "cluster"])
+
+    def _task_manager(self, java: str, lib: pathlib.Path, job_server: pathlib.Path, name: str) -> list[str]:
+        return self._java(name, java, lib, job_server, task_manager_java(self.settings), _TASK_MANAGER,
+                          ["--configDir", str(self.home / "conf")])
+
+    def _worker_pool(self) -> tuple[list[str], dict[str, str]]:
+        path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")])
+        return ([sys.executable, "-m", "deploy.worker_pool", "--port", str(self._ports["worker_pool"])],
+                os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)})
+
+    def _job_server(self, java: str, lib: pathlib.Path, job_server: pathlib.Path) -> list[str]:
+        words = [f"--{name}-port={self._ports[name]}" for name in ("job", "artifact", "expansion")]
+        return self._java("job-server", java, lib, job_server, [f"-Xmx{self.settings.job_server_mib}m", *JAVA_OPENS],
+                          _JOB_SERVER, ["--job-host=127.0.0.1", *words, f"--artifacts-dir={self.home / 'artifacts'}",
+                                        f"--flink-master=127.0.0.1:{self._ports['rest']}",
+                                        f"--flink-conf-dir={self.home / 'conf'}"])
 
     def _java(self, name: str, java: str, lib: pathlib.Path, job_server: pathlib.Path, options: list[str],
-              main: str, words: list[str]) -> Started:
+              main: str, words: list[str]) -> list[str]:
         conf = self.home / "conf" / f"{name}.properties"
         conf.write_text(log_conf(str(self.home / "logs" / f"{name}.log")))
         beam = str(job_server / "*") if job_server.is_dir() else str(job_server)
-        return self._start(name, [java, *options, f"-Dlog4j.configurationFile={conf}", "-cp", f"{lib}/*:{beam}", main,
-                                  *words], None, None)
+        return [java, *options, f"-Dlog4j.configurationFile={conf}", "-cp", f"{lib}/*:{beam}", main, *words]
 
     def _start(self, name: str, command: list[str], environment: dict[str, str] | None, port: str | None) -> Started:
         one = start(self.home, name, command, environment)

@@ -4,10 +4,13 @@
     imagebert dataset ... -- $(python -m deploy.flink options --home /tmp/flink --parallelism 2)
     python -m deploy.flink status --home /tmp/flink
     python -m deploy.flink down --home /tmp/flink
+
+    python -m deploy.flink run job-manager --home /tmp/flink     one process in the foreground: what a container runs
 """
 from __future__ import annotations
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -22,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     """Runs one command; returns its exit status, 2 after one clear line."""
     parser = argparse.ArgumentParser(prog="python -m deploy.flink", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("install", "up", "options", "status", "restart", "down"))
-    parser.add_argument("name", nargs="?", help="restart: job-server, worker-pool or task-manager-0")
+    parser.add_argument("command", choices=("install", "up", "run", "options", "status", "restart", "down"))
+    parser.add_argument("name", nargs="?", help="restart, run: job-server, worker-pool, task-manager-0, job-manager")
     parser.add_argument("--home", type=pathlib.Path, default=pathlib.Path(".flink"), metavar="DIR",
                         help="where it is installed, logs, and keeps state.json (default: %(default)s)")
     parser.add_argument("--settings", type=pathlib.Path, default=FILE, metavar="FILE",
@@ -48,6 +51,10 @@ def _run(args: argparse.Namespace) -> int:
         state = cluster.up()
         print(f"Flink {cluster.settings.flink_version}: http://127.0.0.1:{state.ports['rest']}, "
               f"{len(state.processes)} processes, logs in {cluster.home / 'logs'}")
+    elif args.command == "run":
+        command, environment = cluster.run(args.name or "")
+        sys.stdout.flush()
+        os.execvpe(command[0], command, environment)      # its signals are this process's
     elif args.command == "options":
         print(" ".join(cluster.options(args.parallelism)))
     elif args.command == "restart":

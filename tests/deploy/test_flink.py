@@ -12,6 +12,7 @@ from deploy.builds import asked_again, build, building, committed_urls, dataset_
 from deploy.cluster import Cluster
 from deploy.install import check_java, install_prism
 from deploy.settings import read_settings
+from tests.deploy.test_compose import free_ports
 
 pytestmark = pytest.mark.flink
 # `make test-flink` installs once and names the place; the matrix is run on more images.
@@ -25,7 +26,7 @@ def cluster(tmp_path_factory):
         check_java()
     except UsageError as error:
         pytest.skip(str(error))
-    running = Cluster(pathlib.Path(HOME) if HOME else tmp_path_factory.mktemp("flink"), read_settings())
+    running = Cluster(pathlib.Path(HOME) if HOME else tmp_path_factory.mktemp("flink"), free_ports(read_settings()))
     try:
         running.up()
         yield running

@@ -19,7 +19,7 @@ def test_the_projects_own_file():
     ("SLOTS=2", "", "SLOTS is missing"),
     ("SLOTS=2", "SLOTS=2\nSPEED=9", "SPEED is no setting"),
     ("SLOTS=2", "two slots", "'two slots' is not NAME=VALUE"),
-    ("REST_PORT=0", "REST_PORT=70000", "REST_PORT=70000 is not a whole number from 0 to 65535"),
+    ("REST_PORT=8081", "REST_PORT=70000", "REST_PORT=70000 is not a whole number from 0 to 65535"),
     ("FLINK_VERSION=", "FLINK_VERSION=latest ", "is not a version such as"),
 ])
 def test_a_bad_setting_is_one_line(tmp_path, old, new, says):
