@@ -53,6 +53,8 @@ class Pack:
     zero: Tensor                   # [U] f32
     geometry: Tensor               # [U, 5] f32: x1, y1, x2, y2, area, all in [0, 1] (section 2.5)
     classes: Tensor                # [U] i64 in [0, C)
+    soft_ids: Tensor               # [U, 8] i64: the most likely classes; [U, 0] where no loss asks for them
+    soft_p: Tensor                 # [U, 8] f32: their probabilities, 0 where they are not known
     region_rows: Tensor            # [R] i64 in [0, U)
     region_visible: Tensor         # [R] f32, 0 where the feature is hidden from the model (section 3.2: zeroed)
 
@@ -114,7 +116,7 @@ class Pack:
 _GROUPS = {
     "first_tokens matched itm_weights": "sequences",
     "word_ids word_positions word_segments": "words",
-    "features scale zero geometry classes": "distinct",
+    "features scale zero geometry classes soft_ids soft_p": "distinct",
     "region_rows region_visible": "regions",
     "masked_word_tokens masked_word_targets masked_word_sequences masked_word_weights": "masked_words",
     "masked_region_tokens masked_region_rows masked_region_sequences masked_region_weights": "masked_regions",

@@ -24,6 +24,7 @@ class LossWeights:
     mrfr: float = 1.0              # of the mean square over F, not the raw sum
     itm: float = 1.0
     contrastive: float = 0.0       # not in the paper
+    mrc_kl: float = 0.0            # masked regions' class probabilities (UNITER; not in the paper)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -40,7 +41,7 @@ def losses_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
     zero = _exact(outputs.itm_logits).sum() * 0
     contrastive = contrastive_loss(outputs, pack) if outputs.contrast_images is not None else zero
     return {"mlm": mlm_loss(outputs, pack), "moc": moc_loss(outputs, pack), "mrfr": mrfr_loss(outputs, pack),
-            "itm": itm_loss(outputs, pack), "contrastive": contrastive}
+            "itm": itm_loss(outputs, pack), "contrastive": contrastive, "mrc_kl": mrc_kl_loss(outputs, pack)}
 
 
 def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
@@ -52,7 +53,8 @@ def covered_by(pack: Pack) -> tuple[int, ...]:
     """Returns 1 for every loss that the pack says something about, else 0, in the order of LOSSES."""
     words = _covers(pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
     regions = _covers(pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
-    return words, regions, regions, _covers(pack.itm_weights), _covers(pack.contrast_weights)
+    return (words, regions, regions, _covers(pack.itm_weights), _covers(pack.contrast_weights),
+            _covers(_soft_weights(pack)))
 
 
 @torch.no_grad()
@@ -77,6 +79,22 @@ def moc_loss(outputs: Outputs, pack: Pack) -> Tensor:
     targets_N = pack.classes[pack.masked_region_rows]
     each_N = F.cross_entropy(_exact(outputs.moc_logits), targets_N, reduction="none")
     return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+
+
+def mrc_kl_loss(outputs: Outputs, pack: Pack) -> Tensor:
+    """Returns the mean KL divergence of the MOC head from the extractor's probabilities, in nats (UNITER's MRC-kl).
+
+    Only the most likely classes are stored; their probabilities are made to sum to 1.  A region without any counts for
+    nothing.
+    """
+    rows = pack.masked_region_rows
+    if not pack.soft_p.shape[1]:
+        return _exact(outputs.moc_logits).sum() * 0
+    log_q_NC = F.log_softmax(_exact(outputs.moc_logits), dim=-1)
+    log_q_N8 = log_q_NC.gather(1, pack.soft_ids[rows])
+    p_N8 = pack.soft_p[rows].to(log_q_N8.dtype)
+    p_N8 = p_N8 / p_N8.sum(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return _mean((torch.xlogy(p_N8, p_N8) - p_N8 * log_q_N8).sum(dim=1), _soft_weights(pack))
 
 
 def mrfr_loss(outputs: Outputs, pack: Pack) -> Tensor:
@@ -120,6 +138,12 @@ def contrastive_loss(outputs: Outputs, pack: Pack) -> Tensor:
 def _exact(values: Tensor) -> Tensor:
     """Returns what losses are computed in: f32 from half precision, f64 where the model is f64."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _soft_weights(pack: Pack) -> Tensor:
+    """Returns [N] 1 for masked regions of matched pairs whose class probabilities are known."""
+    known = (pack.soft_p[pack.masked_region_rows] > 0).any(dim=1)
+    return pack.masked_region_weights * pack.matched[pack.masked_region_sequences] * known
 
 
 def _covers(weights: Tensor) -> int:

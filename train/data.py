@@ -5,6 +5,7 @@ What a step holds depends on the plan and the shards alone.  Threads only decide
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -34,6 +35,7 @@ from train.randomness import mix
 from train.windows import Windows, cache_for, open_readers
 
 SPLIT = "train"
+_TRIED = 4         # images of a shard that are looked at for what all of them have
 REMOVED = "removed from the set"
 
 
@@ -69,6 +71,7 @@ class TrainingData:
             gone = np.array(sorted(key.encode() for key in shards.removed_from(shard)), dtype="S32")
             for row in np.flatnonzero(np.isin(self.readers[place].index["key"], gone)).tolist():
                 self.skipped[self._first(place) + row] = REMOVED
+        self._has_soft = self._stores_soft()
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20
         self._cache_lock = threading.Lock()
@@ -79,7 +82,17 @@ class TrainingData:
         some = next(iter(self.sets.values()))
         most = max(shards.max_regions for shards in self.sets.values())
         return DataFacts(self.tokenizer.vocab_size, some.feature_dim, max(some.num_classes, 1),
-                         min(self.limit, most), MAX_PIECES, some.num_classes > 0)
+                         min(self.limit, most), MAX_PIECES, has_soft=self._has_soft, has_classes=some.num_classes > 0)
+
+    def _stores_soft(self) -> bool:
+        """Returns whether every set's regions have class probabilities, by the first image that can be read."""
+        found: dict[str, bool] = {}
+        for (name, _, _), reader in zip(self._files, self.readers, strict=True):
+            for row in np.flatnonzero(reader.index["num_regions"])[:_TRIED].tolist():
+                if name not in found:
+                    with contextlib.suppress(UsageError):      # damage is the run's to tell, or to skip
+                        found[name] = reader.regions(row, 1).soft_p is not None
+        return len(found) == len(self.sets) and all(found.values())
 
     @property
     def vocab_path(self) -> str:
@@ -210,7 +223,9 @@ def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limi
         key=key, key_hash=key_hash(key), words=np.array(words, np.int64), features=regions.feat,
         scale=scale, zero=zero, boxes=regions.box.astype(np.float32),
         classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=int(entry["image_hash"]),
-        group_hash=int(entry["group_hash"]), caption_hash=token_hash(words))
+        group_hash=int(entry["group_hash"]), caption_hash=token_hash(words),
+        soft_ids=None if regions.soft_id is None else np.maximum(regions.soft_id, 0).astype(np.int64),
+        soft_p=None if regions.soft_p is None else regions.soft_p.astype(np.float32))
 
 
 def key_hash(key: str) -> int:

@@ -113,6 +113,10 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
         zero=fit(_joined([sample.zero for sample in samples], np.float32), capacity.distinct, "distinct"),
         geometry=fit(with_area(boxes), capacity.distinct, "distinct"),
         classes=fit(_joined([sample.classes for sample in samples], np.int64), capacity.distinct, "distinct"),
+        soft_ids=fit(_soft([sample.soft_ids for sample in samples], samples, capacity.soft, np.int64),
+                     capacity.distinct, "distinct"),
+        soft_p=fit(_soft([sample.soft_p for sample in samples], samples, capacity.soft, np.float32),
+                   capacity.distinct, "distinct"),
         region_rows=fit(region_rows, capacity.regions, "regions"),
         region_visible=fit(region_visible.astype(np.float32), capacity.regions, "regions"),
         masked_word_tokens=fit(piece_tokens[chosen], capacity.masked_words, "masked_words"),
@@ -133,6 +137,15 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
         distinct=len(boxes), masked_words=len(chosen), masked_regions=len(region_chosen),
         contrasts=len(rows.contrast_images), longest=capacity.max_tokens)
     return pack
+
+
+def _soft(arrays: Sequence[NDArray[Any] | None], samples: Sequence[Sample], width: int,
+          dtype: type) -> NDArray[Any]:
+    """Returns [r, width] of all samples laid end to end, 0 for a sample that has none."""
+    if not (width and samples):
+        return np.zeros((sum(len(sample.classes) for sample in samples), width), dtype)
+    return _joined([np.zeros((len(sample.classes), width), dtype) if array is None else array
+                    for array, sample in zip(arrays, samples, strict=True)], dtype)
 
 
 def identities(samples: Sequence[Sample]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ import dataclasses
 
 from crawl.errors import UsageError
 from model.config import ModelConfig
-from model.losses import LossWeights
+from model.losses import LOSSES, LossWeights
 from train.masking import MaskingConfig
 from train.mixture import parse_part
 from train.order import PackLimits
@@ -17,6 +17,7 @@ from train.precision import AUTO, PRECISIONS
 from train.predicates import parse_predicate
 from train.schedule import OptimizerConfig
 
+SOFT_CLASSES = 8       # most likely classes that a region file has (shards/regions.py)
 _JOINT = {"half": 1, "triple": 3}      # joint sequences a sample
 
 
@@ -61,7 +62,7 @@ class StageConfig:
     @property
     def joint(self) -> int:
         """Returns how many sequences show image and caption of a sample together: none without the four losses."""
-        used = self.weights.mlm or self.weights.moc or self.weights.mrfr or self.weights.itm
+        used = any(getattr(self.weights, name) for name in LOSSES if name != "contrastive")
         return _JOINT[self.itm] if used else 0
 
     @property
@@ -137,6 +138,7 @@ class DataFacts:
     num_classes: int
     max_regions: int               # of an image, after TrainConfig.regions
     max_words: int                 # word pieces of a caption
+    has_soft: bool = False         # whether the regions have class probabilities
     has_classes: bool = True       # whether the regions say what they are; without, num_classes is 1
 
 
@@ -150,6 +152,11 @@ def check_facts(config: TrainConfig, facts: DataFacts) -> None:
     if asked and not facts.has_classes:
         raise UsageError(f"the regions of these shards have no classes, which MOC predicts (stage {asked[0]}); extract "
                          f"them from a source that has classes, or --set {asked[0]}.weights.moc=0")
+    asked = [name for name, stage in config.stages() if stage.weights.mrc_kl]
+    if asked and not facts.has_soft:
+        raise UsageError(f"the regions of these shards have no class probabilities, which MRC-kl is about (stage "
+                         f"{asked[0]}); extract them with soft_classes from a source that has them, or --set "
+                         f"{asked[0]}.weights.mrc_kl=0")
     longest = facts.max_regions + facts.max_words + 3
     if longest > config.model.max_tokens:
         raise UsageError(f"a sequence of {facts.max_regions} regions and {facts.max_words} word pieces has {longest} "
@@ -177,7 +184,8 @@ def capacity_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> Ca
         regions=min(tokens, regions * halves), distinct=min(tokens, regions),
         masked_words=_room(stage.masking.words, min(tokens, pieces)) if stage.joint else 0,
         masked_regions=_room(stage.masking.regions, min(tokens, regions)) if stage.joint else 0,
-        contrasts=stage.pairs if stage.singles else 0, max_tokens=config.model.max_tokens)
+        contrasts=stage.pairs if stage.singles else 0, max_tokens=config.model.max_tokens,
+        soft=SOFT_CLASSES if stage.weights.mrc_kl else 0)
 
 
 def _room(share: float, count: int) -> int:

@@ -26,6 +26,8 @@ class Sample:
     image_hash: int                # 64-bit each, from the shard index: equal ones are never negatives of each other
     group_hash: int
     caption_hash: int
+    soft_ids: NDArray[np.int64] | None = None      # [r, 8] most likely classes, where they are stored and asked for
+    soft_p: NDArray[np.float32] | None = None      # [r, 8] and their probabilities
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,3 +101,4 @@ class Capacity:
     masked_regions: int
     contrasts: int
     max_tokens: int                # of one sequence
+    soft: int = 0                  # most likely classes of a region

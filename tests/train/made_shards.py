@@ -33,21 +33,30 @@ def words_and_classes(number: int) -> tuple[str, list[int]]:
 
 
 def regions_of(classes: list[int], number: int, kind: str = "u8") -> Regions:
-    """Returns regions whose features say their class, with some noise; f16 ones are nearly those that u8 stands for."""
+    """Returns regions whose features say their class, with some noise; f16 ones are nearly those that u8 stands for.
+
+    `kind` is u8, f16, or soft: u8 with the 8 most likely classes.
+    """
     look = np.random.default_rng(999).integers(40, 216, (CLASSES, FEATURES))
     noise = np.random.default_rng(number).integers(-20, 20, (len(classes), FEATURES))
     left = np.arange(len(classes)) / len(classes)
     box = np.stack([left, np.zeros_like(left), left + 1 / len(classes), np.ones_like(left)], axis=1)
     stored = (look[classes] + noise).astype(np.uint8)
     scale = np.full(len(classes), 1 / 255, np.float16)
-    feat = stored if kind == "u8" else (stored * scale[:, None].astype(np.float32)).astype(np.float16)
+    feat = stored if kind != "f16" else (stored * scale[:, None].astype(np.float32)).astype(np.float16)
     return Regions(feat=feat, box=box.astype(np.float16),
                    cls=np.array(classes, np.int16), conf=np.ones(len(classes), np.float16),
-                   scale=scale if kind == "u8" else None)
+                   scale=scale if kind != "f16" else None, **(_soft(classes) if kind == "soft" else {}))
+
+
+def _soft(classes: list[int]) -> dict[str, np.ndarray]:
+    likely = (np.array(classes)[:, None] + np.arange(8)) % CLASSES
+    return {"soft_id": likely.astype(np.int16),
+            "soft_p": np.tile(0.4 * 0.5 ** np.arange(8), (len(classes), 1)).astype(np.float16)}
 
 
 def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int = 0, kind: str = "u8") -> Path:
-    """Writes a finished shards folder: `shards` training and one test shard of `samples` each, u8 or f16.
+    """Writes a finished shards folder: `shards` training and one test shard of `samples` each, u8, f16 or soft.
 
     Its samples are numbered from `first`; there are no tables.
     """
@@ -57,7 +66,7 @@ def make_shards(directory: Path, shards: int = 4, samples: int = 24, first: int 
     files = [_write(directory, "test" if place == shards else "train", place, samples, first, kind)
              for place in range(shards + 1)]
     extra = {"shards": files, "feature_dim": FEATURES, "num_classes": CLASSES, "max_regions": REGIONS,
-             "quantisation": "u8_scale" if kind == "u8" else kind, "extractor": "made", "extractor_digest": "cd" * 32,
+             "quantisation": "u8_scale" if kind != "f16" else kind, "extractor": "made", "extractor_digest": "cd" * 32,
              "codebook": "", "tokenizer_digest": hashlib.sha256(vocab).hexdigest(), "vocab": "vocab.txt"}
     entries = [{"name": file[kind], "bytes": (directory / file[kind]).stat().st_size}
                for file in files for kind in ("name", "regions", "index")]

@@ -80,17 +80,17 @@ def test_gradients_agree_for_one_two_and_four_ranks(shards, tmp_path, world):
 def test_a_pack_that_a_loss_does_not_cover_is_not_in_its_mean(shards):
     """With the masked regions of one lane's pack gone, MOC is the mean over the three others."""
     first = one_step(shards)
-    assert first.covered == (4, 4, 4, 4, 4)
+    assert first.covered == (4, 4, 4, 4, 4, 0)
     bare = dataclasses.replace(first.packs[0][1], masked_region_weights=torch.zeros_like(
         first.packs[0][1].masked_region_weights))
 
     def without(step):
-        return dataclasses.replace(step, packs=((0, bare), *step.packs[1:]), covered=(4, 3, 3, 4, 4))
+        return dataclasses.replace(step, packs=((0, bare), *step.packs[1:]), covered=(4, 3, 3, 4, 4, 0))
 
     only = LossWeights(0, 1, 0, 0)
     _, said = gradient_of(One(), shards, weights=only, change=without)
     each = [gradient_of(One(), shards, weights=only, change=lambda step, lane=lane: dataclasses.replace(
-        step, packs=(step.packs[lane],), covered=(1,) * 5))[1].means[1] for lane in (1, 2, 3)]
+        step, packs=(step.packs[lane],), covered=(1,) * 6))[1].means[1] for lane in (1, 2, 3)]
     assert said.means[1] == pytest.approx(sum(each) / 3, rel=1e-12)
     assert 0 <= said.means[LOGGED.index("moc_accuracy")] <= 1
 
