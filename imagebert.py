@@ -27,6 +27,7 @@ from typing import Any
 
 from crawl import progress, run_log, storage
 from crawl.config import as_dict, override
+from crawl.dataflow import dataflow_options
 from crawl.errors import UsageError
 from crawl.images_run import ImagesConfig, fetch_images
 from crawl.lock import run_lock
@@ -473,7 +474,8 @@ def main(argv: list[str] | None = None) -> int:
         args = parser().parse_args([" ".join(words[:2]), *words[2:cut]] if joined else words[:cut])
         if hasattr(args, "named_run"):
             args.config = RUNS[args.named_run]()
-            args.run = beam_runner(args.workers, words[cut + 1:])
+            given = words[cut + 1:]
+            args.run = beam_runner(args.workers, given + dataflow_options(given, getattr(args, "out", "")))
         elif words[cut + 1:]:
             raise UsageError(f"options after `--` go to Beam, and this command runs no Beam job: {words[cut + 1]!r}")
         with run_log.writing(getattr(args, "log_json", ""), " ".join(words)):

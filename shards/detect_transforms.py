@@ -44,12 +44,17 @@ class DetectRegions(beam.PTransform):
         return (root | "Buckets" >> beam.Create(buckets)
                 | "Chunks" >> beam.FlatMapTuple(self._chunks)
                 | "Spread" >> beam.Reshuffle()
-                | "Detect" >> RunInference(DetectorHandler(self.out, self.weights))
+                | "Detect" >> self._detect()
                 | "Commit" >> beam.Map(self._commit)
                 | "All" >> beam.combiners.Count.Globally()
                 | "Every bucket" >> beam.FlatMap(lambda _: buckets)
                 | "Spread buckets" >> beam.Reshuffle()
                 | "Tables" >> beam.MapTuple(self._finish))
+
+    def _detect(self) -> Any:
+        """Returns the step with the network, alone in asking for an accelerator: others run on plain machines."""
+        found, hint = RunInference(DetectorHandler(self.out, self.weights)), self.weights.config.accelerator
+        return found.with_resource_hints(accelerator=hint) if hint else found
 
     def _chunks(self, bucket: int, path: str) -> Iterator[Chunk]:
         directory = storage.join(self.out, self.folder)

@@ -44,6 +44,7 @@ class RegionsConfig:
     max_side: int = 0                  # px the longer side may have then
     grid: int = 3                      # of clip: boxes are the picture, its 2 x 2, ... grid x grid parts
     batch: int = 8                     # pictures of one size that go through the model together
+    accelerator: str = ""              # Beam's hint for the step with the network, as type:nvidia-tesla-t4;count:1
 
     def __post_init__(self) -> None:
         if self.extractor not in ("", *EXTRACTORS):

@@ -2,6 +2,10 @@
 import configparser
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
+import tarfile
 
 import yaml
 
@@ -29,7 +33,7 @@ def test_every_requirement_has_bounds_and_a_pin():
     pins = {requirement_name(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if line.strip()}
     config = setup_cfg()
     lines = config["options"]["install_requires"].split("\n")
-    for extra in ("train", "web", "dev"):
+    for extra in ("train", "dataflow", "web", "dev"):
         lines += config["options.extras_require"][extra].split("\n")
     for line in filter(None, (line.strip() for line in lines)):
         assert ">=" in line and "<" in line, f"{line}: give both bounds"
@@ -41,6 +45,23 @@ def test_package_data_is_shipped():
     for package in PACKAGES:
         if (ROOT / package / "data").is_dir():
             assert config[package] == "data/*"
+
+
+def test_what_setup_py_sends_to_workers_is_everything(tmp_path):
+    """Beam's --setup_file builds this archive and installs it on each worker."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "imagebert.py"):
+        shutil.copy(ROOT / name, source)
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "-W", "ignore", "setup.py", "-q", "sdist", "--dist-dir", str(tmp_path)], cwd=source,
+                   check=True, capture_output=True)
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        sent = {name.partition("/")[2] for name in archive.getnames()}
+    there = {str(path.relative_to(ROOT)) for package in PACKAGES for path in (ROOT / package).rglob("*")
+             if path.is_file() and "__pycache__" not in path.parts}
+    assert there | {"imagebert.py", "setup.cfg", "pyproject.toml"} <= sent
 
 
 def test_workers_need_no_torch():
