@@ -46,6 +46,8 @@ def test_r12_rules_before_a_group_are_ignored_and_other_records_do_not_end_one()
     assert allowed("Disallow: /\nUser-agent: *\nAllow: /", "/x")
     text = "User-agent: FooBot\nInvalid-Unknown-Line: x\nSitemap: http://a.test/s\nUser-agent: *\nDisallow: /"
     assert not allowed(text, "/x", "FooBot")
+    for known in ("Crawl-delay: 2", "Request-rate: 1/2", "Content-Usage: train-ai=n", "Content-Signal: ai-train=no"):
+        assert not allowed(f"User-agent: FooBot\n{known}\nUser-agent: *\nDisallow: /", "/x", "FooBot"), known
 
 
 def test_r13_whole_tokens_match_in_any_case():

@@ -46,7 +46,7 @@ def reasons(box: Sandbox[Any], deeds: list[str]) -> list[str]:
 @pytest.mark.parametrize("deed, reason", [
     ("segfault", "crashed"), ("hang", "timeout"), ("hang_unalarmed", "timeout"), ("allocate", "out_of_memory"),
     ("lie", "crashed"), ("nonsense", "crashed"), ("exit", "crashed"), ("raise", "crashed"), ("open_file", "crashed"),
-    ("flood", "")])
+    ("flood", ""), ("show_limits", "")])
 def test_the_culprit_alone_gets_the_reason(deed: str, reason: str) -> None:
     with opened() as box:
         assert reasons(box, ["good", "good", deed, "good", "good", "good"]) == ["", "", reason, "", "", ""]

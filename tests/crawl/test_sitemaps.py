@@ -5,6 +5,7 @@ import dataclasses
 import gzip
 import pathlib
 import time
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -66,7 +67,10 @@ def test_limits_hold() -> None:
     assert len(list(named_by([("http://a.test:80", tuple(f"http://a.test/{n}" for n in range(500)))], RULES))) == 100
     assert list(named_by([("http://a.test:80", ("http://a.test/s",))], SitemapRules(follow=False))) == []
     bomb = gzip.compress(urlset("/1") + b" " * (60 << 20))
-    assert len(pages(bomb)) <= 1
+    tracemalloc.start()
+    assert len(pages(bomb, rules=SitemapRules(max_bytes=1 << 20))) <= 1
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
     cut = gzip.compress(urlset(*many))
     assert pages(cut[:len(cut) // 2])[:2] == [("/0", "page", 1), ("/1", "page", 1)]
 

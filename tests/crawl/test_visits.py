@@ -171,9 +171,17 @@ def test_the_deadline_is_over_all_hops(web):
             handler.send_header("Content-Length", "0")
             handler.end_headers()
         return answer
+    def slow_page(handler):
+        time.sleep(0.5)
+        handler.send_response(200)
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
     for n in range(5):
         web.call(f"http://a.test/{n}", slow(f"/{n + 1}"))
+    web.call("http://a.test/a", slow("/b"))
+    web.call("http://a.test/b", slow_page)
     assert outcome(web, "http://a.test/0", policy=quick(page_timeout_s=0.6, retries=0)) == "timeout_total"
+    assert outcome(web, "http://a.test/a", policy=quick(page_timeout_s=0.6, retries=0)) == "timeout_total"
 
 
 def test_a_slow_server_ends_at_the_minimal_rate(web):
@@ -195,6 +203,27 @@ def test_bodies_are_capped(web):
     found = visit(web.network(), "http://a.test/i.jpg", "http://a.test/lies.jpg", kind="image",
                   policy=quick(image_bytes=1000))
     assert {item.fetched.outcome for item in found.values()} == {"too_large"}
+
+
+def test_an_error_page_without_an_end_is_not_read_to_its_end(web):
+    def endless(handler):
+        handler.send_response(404)
+        handler.send_header("Content-Type", "text/html")
+        handler.end_headers()
+        while True:
+            handler.wfile.write(bytes(8192))
+            time.sleep(0.01)
+    web.call("http://a.test/x", endless)
+    assert outcome(web, "http://a.test/x", policy=quick(retries=0)) == "http_404"
+
+
+def test_s1_no_other_scheme_is_spoken_even_where_a_url_was_not_looked_at(web):
+    with Client(quick(), web.network()) as client:
+        client.start(f"ftp://127.0.0.1:{web.port}/x", "page", 1.0, "token")
+        done = []
+        while not done:
+            done = client.wait(0.1)
+    assert done[0][1].outcome == "blocked_scheme" and not web.log
 
 
 def test_bombs_and_bad_encodings(web):

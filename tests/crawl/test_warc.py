@@ -3,6 +3,7 @@ import gzip
 import io
 import subprocess
 import sys
+import tracemalloc
 
 import fastwarc
 import pytest
@@ -144,3 +145,16 @@ def test_the_body_is_bounded_when_it_is_read(file):
     offset = len(records[0]) + len(records[1])
     found = warc.read_response(str(path), offset, len(records[2]), 100)
     assert (found.body, found.truncated) == (BODY[:100], True)
+
+
+def test_a_member_that_unfolds_to_more_than_a_record_may_be_is_a_bad_record(tmp_path, monkeypatch):
+    """Of 64 MiB, with a bound of one: our own records come nowhere near the bound, so its size does not matter here."""
+    monkeypatch.setattr(warc, "_MAX_RECORD", 1 << 20)
+    bomb = gzip.compress(bytes(64 << 20), 1)
+    (tmp_path / "bomb.warc.gz").write_bytes(bomb)
+    tracemalloc.start()
+    with pytest.raises(warc.BadRecord, match="not one whole response record"):
+        warc.read_response(str(tmp_path / "bomb.warc.gz"), 0, len(bomb), 100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 << 20
