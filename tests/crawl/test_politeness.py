@@ -88,6 +88,18 @@ def test_failures_double_the_delay_ten_good_answers_lower_it_and_many_failures_s
     assert len(scheduler.drain("a")) == 60 - 16 and scheduler.waiting == 0 and scheduler.next_time() == float("inf")
 
 
+def test_tries_of_one_url_are_one_failure_of_its_host():
+    scheduler = Scheduler(2)
+    for task in range(4):
+        scheduler.add("a", task, Pace(1.0, 0.0, 30.0))
+    suspended = []
+    for counts in (True, False, False, True):
+        scheduler.take(scheduler.next_time())
+        scheduler.answered("a", 0.0, 0.0, good=False, counts=counts)
+        suspended.append(scheduler.is_suspended("a"))
+    assert suspended == [False, False, False, True]
+
+
 def test_a_task_put_first_is_next_and_a_key_given_back_may_go_at_once():
     scheduler = Scheduler(3)
     for task in (1, 2):
