@@ -112,6 +112,9 @@ bench-strangers: install ## programs of others read our shards (needs a package 
 bench-read: install     ## samples a core-second through the index, u8 and f16 regions, against webdataset
 	$(BIN)/python -m benchmarks.read
 
+bench-loader: install   ## training samples a core-second, from tars to finished packs, u8 and f16 regions, against webdataset
+	$(BIN)/python -m benchmarks.loader
+
 bench-write: install    ## samples and megabytes a core-second into tars, from addresses, against webdataset and img2dataset (package index)
 	$(BIN)/python -m benchmarks.write
 

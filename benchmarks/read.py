@@ -23,12 +23,13 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks.machine import write_result
-from shards.index import INDEX_DTYPE, encode_index
+from shards.index import INDEX_DTYPE, encode_index, hash64
 from shards.manifest import ShardFile
 from shards.reader import ShardReader
 from shards.regions import Regions, pack
@@ -61,26 +62,33 @@ def regions_of(number: int, kind: str) -> bytes:
                         scale=np.full(REGIONS, 0.01, np.float16) if kind == "u8" else None))
 
 
-def write(folder: str, samples: int, kind: str, inline: bool) -> ShardFile:
-    """Writes one shard as the writer lays it out; returns how a manifest lists it."""
+def write(folder: str, samples: int, kind: str, inline: bool, captions: Sequence[bytes] = (),
+          tokens: Sequence[int] = (), first: int = 0) -> ShardFile:
+    """Writes one shard as the writer lays it out; returns how a manifest lists it.
+
+    Samples are numbered from `first`; without `captions` all have the same one.
+    """
     index = np.zeros(samples, INDEX_DTYPE)
     draw = random.Random(1)
-    image, text, provenance = draw.randbytes(IMAGE), b"a kite over the sea in the evening light", b'{"x": 1}' * 150
+    image, provenance = draw.randbytes(IMAGE), json.dumps({"x": "1" * 1190}).encode()
+    captions = captions or [b"a kite over the sea in the evening light"] * samples
 
     def put(tar: Tar, row: int, member: str, name: str, data: bytes) -> None:
         offset = tar.place(name, len(data))
         tar.write_at(offset, data)
         note(index, row, member, offset, len(data), zlib.crc32(data))
 
-    stem = f"{kind}-{'one' if inline else 'two'}"
+    stem = f"{kind}-{'one' if inline else 'two'}-{first:06d}"
     with Tar(folder) as tar, Tar(folder) as beside:
         for row in range(samples):
-            key = hashlib.sha256(str(row).encode()).hexdigest()[:32]
+            key = hashlib.sha256(str(first + row).encode()).hexdigest()[:32]
             index[row]["key"], index[row]["num_regions"] = key.encode(), REGIONS
+            index[row]["num_tokens"] = tokens[row] if tokens else 0
+            index[row]["image_hash"] = index[row]["group_hash"] = hash64(str(first + row).encode())
             for member, name, data in zip(("image", "txt", "json"), member_names(key, "jpg"),
-                                          (image, text, provenance), strict=True):
+                                          (image, captions[row], provenance), strict=True):
                 put(tar, row, member, name, data)
-            put(tar if inline else beside, row, "regions", regions_name(key), regions_of(row, kind))
+            put(tar if inline else beside, row, "regions", regions_name(key), regions_of(first + row, kind))
         tar.finish()
         beside.finish()
         entry = tar.commit(lambda _: f"{stem}.tar")

@@ -50,11 +50,13 @@ def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
 
 
 def covered_by(pack: Pack) -> tuple[int, ...]:
-    """Returns 1 for every loss that the pack says something about, else 0, in the order of LOSSES."""
-    words = _covers(pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
-    regions = _covers(pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
-    return (words, regions, regions, _covers(pack.itm_weights), _covers(pack.contrast_weights),
-            _covers(_soft_weights(pack)))
+    """Returns 1 for every loss that a pack on the host says something about, else 0, in the order of LOSSES."""
+    matched = pack.matched.numpy()               # numpy: for work this small torch would wake all its threads
+    words = pack.masked_word_weights.numpy() * matched[pack.masked_word_sequences.numpy()]
+    regions = pack.masked_region_weights.numpy() * matched[pack.masked_region_sequences.numpy()]
+    soft = regions * (pack.soft_p.numpy()[pack.masked_region_rows.numpy()] > 0).any(axis=1)
+    covered = words, regions, regions, pack.itm_weights.numpy(), pack.contrast_weights.numpy(), soft
+    return tuple(int((weights > 0).any()) for weights in covered)
 
 
 @torch.no_grad()
@@ -144,10 +146,6 @@ def _soft_weights(pack: Pack) -> Tensor:
     """Returns [N] 1 for masked regions of matched pairs whose class probabilities are known."""
     known = (pack.soft_p[pack.masked_region_rows] > 0).any(dim=1)
     return pack.masked_region_weights * pack.matched[pack.masked_region_sequences] * known
-
-
-def _covers(weights: Tensor) -> int:
-    return int(bool((weights > 0).any()))
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

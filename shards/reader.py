@@ -20,6 +20,7 @@ from shards.index import MEMBERS, load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
+from shards.straight import StraightRegions
 
 if TYPE_CHECKING:
     from shards.remote_tar import Captions
@@ -48,7 +49,8 @@ class ShardReader:
                  cache: WindowCache | None = None) -> None:
         """`cache` is what regions of a remote shard are read through: a trainer comes back to the same place."""
         self.shard = shard
-        self.index: np.ndarray = load_index(storage.join(directory, shard.index))
+        # A plain array over the map: np.memmap makes an object of its own of every row it is asked for.
+        self.index: np.ndarray = np.asarray(load_index(storage.join(directory, shard.index)))
         if len(self.index) != shard.samples:
             raise UsageError(f"{shard.index}: {len(self.index)} rows, the manifest says {shard.samples} samples; "
                              f"build the shards again")
@@ -61,11 +63,14 @@ class ShardReader:
         self._captions: Captions | None = None
         self._tar: _Source | None = None
         self._regions_tar: _Source | None = None
+        self._straight: StraightRegions | None = None
         if storage.is_remote(self._path):
             self._open_remote(directory, removed, cache)
         else:
             self._tar = _Source.of(self._path)
             self._regions_tar = _Source.of(self._regions_path) if self._regions_path else None
+            if self._regions_tar is not None:
+                self._straight = StraightRegions(self._regions_tar.file)
 
     def __len__(self) -> int:
         return len(self.index)
@@ -138,14 +143,34 @@ class ShardReader:
         """Returns the provenance (shards/sample.py lists the fields)."""
         return parse_sample_json(self.member(row, "json"))
 
-    def regions(self, row: int, limit: int | None = None) -> Regions:
-        """Returns the regions, the `limit` most confident ones."""
+    def regions(self, row: int, limit: int | None = None, into: np.ndarray | None = None) -> Regions:
+        """Returns the regions, the `limit` most confident ones.
+
+        With `into`, [at least as many, D] of the features' type or of one that holds them, features are written to its
+        first rows and `feat` is a view of these.
+        """
+        if into is not None and self._straight is not None:
+            places = self._places["regions"]
+            found = self._straight.read(*places.of(row), None if places.checked[row] else places.crc(row), limit, into)
+            if found is not None:
+                places.checked[row] = 1
+                return found
         data = self.member(row, "regions")
         try:
-            return unpack(data, limit)
+            regions = unpack(data, limit)
         except ValueError as error:
             raise UsageError(f"{self._regions_path}: {self.key(row)} at offset "
                              f"{int(self.index['regions_offset'][row])}: {error}") from error
+        if into is None:
+            return regions
+        if self._straight is not None:
+            self._straight.learn(data)
+        (count, width), kind = regions.feat.shape, regions.feat.dtype
+        if count > len(into) or width != into.shape[1] or not np.can_cast(kind, into.dtype):
+            raise UsageError(f"{self._regions_path}: {self.key(row)} has {count} regions of {width} {kind} values, its "
+                             f"set promises at most {len(into)} of {into.shape[1]} {into.dtype}; copy the shard again")
+        into[:count] = regions.feat
+        return dataclasses.replace(regions, feat=into[:count])
 
     def sample(self, row: int) -> StoredSample:
         """Returns everything of a row; a foreign sample without KEY.json says nothing of itself."""
@@ -171,7 +196,7 @@ class ShardReader:
             raise UsageError(f"{path}: {self.key(row)}: wanted {size} bytes of {name} at offset {offset}, the file "
                              f"ends after {len(data)}; copy the shard again")
         if not places.checked[row]:
-            if zlib.crc32(data) != int(self.index[f"{name}_crc"][row]):
+            if zlib.crc32(data) != places.crc(row):
                 raise UsageError(f"{path}: {self.key(row)}: the {name} of {size} bytes at offset {offset} has another "
                                  f"checksum than the index; copy the shard again")
             places.checked[row] = 1
@@ -184,6 +209,7 @@ class _Places:
     def __init__(self, index: np.ndarray, name: str) -> None:
         self._index, self._name = index, name
         self._places: tuple[np.ndarray, np.ndarray] | None = None
+        self._crc = index[f"{name}_crc"]
         self.checked = bytearray(len(index))
 
     def of(self, row: int) -> tuple[int, int]:
@@ -192,6 +218,10 @@ class _Places:
             self._places = (np.ascontiguousarray(self._index[f"{self._name}_offset"]),
                             np.ascontiguousarray(self._index[f"{self._name}_size"]))
         return int(self._places[0][row]), int(self._places[1][row])
+
+    def crc(self, row: int) -> int:
+        """Returns the checksum."""
+        return int(self._crc[row])
 
 
 def open_shard(shards: ShardSet, shard: ShardFile) -> ShardReader:
@@ -212,6 +242,7 @@ class _Source:
 
     pread: Callable[[int, int], bytes]
     close: Callable[[], None]
+    file: int = -1                 # of a tar on a disk
 
     @classmethod
     def of(cls, path: str) -> _Source:
@@ -219,4 +250,4 @@ class _Source:
             file = os.open(path, os.O_RDONLY)
         except FileNotFoundError as error:
             raise UsageError(f"{path}: no such shard; the manifest names it, copy it again") from error
-        return cls(functools.partial(os.pread, file), functools.partial(os.close, file))
+        return cls(functools.partial(os.pread, file), functools.partial(os.close, file), file)

@@ -113,11 +113,9 @@ def unpack(data: bytes, limit: int | None = None) -> Regions:
 
     Raises ValueError when the bytes are no regions: not safetensors, missing or wrong tensors, not sorted.
     """
-    size = int.from_bytes(data[:8], "little")
-    if len(data) < 8 or size > min(len(data) - 8, _MAX_HEADER):
-        raise ValueError(f"regions: {len(data)} bytes with a header of {size}: no safetensors, or cut")
-    start = 8 + size
-    layout, total = _layout(data[8:start])
+    header = header_of(data)
+    start = len(header)
+    layout, total = layout_of(header[8:])
     if len(data) != start + total:
         raise ValueError(f"regions: {len(data)} bytes, the header says {start + total}")
     arrays = {name: np.frombuffer(data, kind, count, start + offset).reshape(shape)
@@ -136,8 +134,16 @@ def unpack(data: bytes, limit: int | None = None) -> Regions:
     return Regions(**{name: array[:limit].copy() for name, array in arrays.items()})
 
 
+def header_of(data: bytes) -> bytes:
+    """Returns the safetensors header of a member with the 8 bytes of its length; raises ValueError for none."""
+    size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or size > min(len(data) - 8, _MAX_HEADER):
+        raise ValueError(f"regions: {len(data)} bytes with a header of {size}: no safetensors, or cut")
+    return data[:8 + size]
+
+
 @functools.lru_cache(maxsize=1024)
-def _layout(header: bytes) -> tuple[tuple[tuple[str, Any, int, int, tuple[int, ...]], ...], int]:
+def layout_of(header: bytes) -> tuple[tuple[tuple[str, Any, int, int, tuple[int, ...]], ...], int]:
     """Returns (name, type, elements, offset, shape) of each tensor of a safetensors header, and the bytes they take.
 
     Equal numbers of regions have equal headers, so that it is read once.  Raises ValueError for one that is broken:

@@ -14,7 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {"crawl": set(), "filter": {"crawl"}, "shards"
                                    "train": {"model", "shards", "crawl"}, "demo": {"crawl"}}
 STORY = "imagebert"
 # What a trainer's machine has: the reading half of shards/ runs there.
-READING = ("sample", "regions", "index", "manifest", "reader", "tokens")
+READING = ("sample", "regions", "index", "manifest", "reader", "straight", "tokens")
 # Bytes on a local disk need no more than the standard library; a store's client is imported when a URL is read.
 READING_STORAGE = ("storage", "object_store")
 READING_OWN = ("crawl.errors.", *(f"crawl.{module}." for module in READING_STORAGE),

@@ -13,8 +13,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
@@ -24,6 +26,7 @@ from model.losses import LOSSES, covered_by
 from shards.manifest import ShardSet
 from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
+from train.feature_buffers import FeatureBuffers, FeatureRows
 from train.masking import plan_masks
 from train.mixture import Part, parse_part
 from train.negatives import pairs_for_itm
@@ -31,7 +34,7 @@ from train.order import Lane, LaneState, Piece, SampleSizes, cut_for, deal
 from train.packing import Rows, Sample, SpecialTokens, build_pack
 from train.plan import DataFacts, StageConfig, TrainConfig, capacity_of, limits_of
 from train.predicates import parse_predicate, rows_that_hold
-from train.randomness import mix
+from train.randomness import mix_one
 from train.windows import Windows, cache_for, open_readers
 
 SPLIT = "train"
@@ -95,6 +98,12 @@ class TrainingData:
         return len(found) == len(self.sets) and all(found.values())
 
     @property
+    def feature_type(self) -> torch.dtype:
+        """Returns the type features have in packs: f16 where a set has f16 ones."""
+        halves = any(shards.quantisation == "f16" for shards in self.sets.values())
+        return torch.float16 if halves else torch.uint8
+
+    @property
     def vocab_path(self) -> str:
         """Returns the vocabulary file."""
         first = next(iter(self.sets.values()))
@@ -140,17 +149,25 @@ class TrainingData:
                 config = config.with_stage(dataclasses.replace(stage, samples=samples, epochs=0.0))
         return config
 
-    def sample(self, number: int) -> Sample:
-        """Returns a sample by its number in the plan; decoded ones stay in memory as long as there is room."""
+    def sample(self, number: int, into: NDArray[Any] | None = None) -> Sample:
+        """Returns a sample by its number in the plan; decoded ones stay in memory as long as there is room.
+
+        With `into`, its features are in the first rows of it.
+        """
         kept = self._cache.get(number)
         if kept is not None:
-            return kept
+            if into is None:
+                return kept
+            into[:len(kept.features)] = kept.features
+            return dataclasses.replace(kept, features=into[:len(kept.features)])
         reader = self.readers[int(self.sizes.shard[number])]
-        sample = read_sample(reader, int(self.sizes.row[number]), self.tokenizer, self.limit)
-        with self._cache_lock:
-            self._cache_left -= sample.features.nbytes + sample.words.nbytes + 1024
-            if self._cache_left > 0:
-                self._cache[number] = sample
+        sample = read_sample(reader, int(self.sizes.row[number]), self.tokenizer, self.limit, into)
+        if self._cache_left > 0:
+            with self._cache_lock:
+                self._cache_left -= sample.features.nbytes + sample.words.nbytes + 1024
+                room = self._cache_left > 0
+            if room:
+                self._cache[number] = dataclasses.replace(sample, features=sample.features.copy())
         return sample
 
     def expect(self, numbers: list[int]) -> None:
@@ -213,10 +230,11 @@ def special_tokens(tokenizer: CaptionTokenizer) -> SpecialTokens:
                          tuple(ids[name] for name in SPECIALS))
 
 
-def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limit: int) -> Sample:
-    """Returns one sample of a shard, with its `limit` most confident regions."""
+def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limit: int,
+                into: NDArray[Any] | None = None) -> Sample:
+    """Returns one sample of a shard, with its `limit` most confident regions (features in `into`, where given)."""
     entry, key = reader.index[row], reader.key(row)
-    regions = reader.regions(row, limit)
+    regions = reader.regions(row, limit, into)
     words, _ = tokenizer.encode(reader.caption(row))
     scale, zero = regions.scale_and_zero()
     return Sample(
@@ -235,7 +253,7 @@ def key_hash(key: str) -> int:
 
 def token_hash(words: list[int]) -> int:
     """Returns 64 bits that are equal for token-identical captions (the index's hash is of the text)."""
-    return int(mix(len(words), *words))
+    return mix_one(len(words), *words)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -280,6 +298,7 @@ class PackStream:
         self._limits = limits_of(self._stage, data.facts)
         self._capacity = capacity_of(self._stage, config, data.facts)
         self._special = data.special
+        self._features = FeatureBuffers(self._capacity.distinct, data.facts.feature_dim, data.feature_type)
 
     def __iter__(self) -> Iterator[Step]:
         """Yields steps; at most a few steps a thread are ready ahead."""
@@ -342,12 +361,13 @@ class PackStream:
         reading = packing = 0.0
         for lane in range(self._rank, len(numbers), self._world):
             begun = time.perf_counter()
-            chosen, left_out = self._readable(numbers[lane].tolist())
+            features = self._features.take()
+            chosen, left_out = self._readable(numbers[lane].tolist(), features)
             skipped += left_out
             read = time.perf_counter()
             # The pack's own counter: its step and lane.  Its samples' epoch keeps draws of two epochs apart.
             counters = (self._config.seed, self._number, before[lane].epoch, step, lane)
-            pack, kept = self._pack(chosen, counters)
+            pack, kept = self._pack(chosen, features, counters)
             packs.append((lane, pack))
             stayed += kept
             keys[lane] = tuple(sample.key for sample in chosen)
@@ -356,15 +376,20 @@ class PackStream:
         return Step(step, samples, count, tuple(packs), tuple(skipped), stayed,
                     tuple(covered), keys, reading, packing, tuple(after))
 
-    def _readable(self, numbers: list[int]) -> tuple[list[Sample], list[tuple[int, str]]]:
-        """Returns the samples of a pack, and those it has empty slots for; raises UsageError for a damaged one."""
-        chosen, skipped = [], []
+    def _readable(self, numbers: list[int], features: FeatureRows) -> tuple[list[Sample], list[tuple[int, str]]]:
+        """Returns the samples of a pack, and those it has empty slots for; raises UsageError for a damaged one.
+
+        The samples' features are in `features`, end to end.
+        """
+        chosen: list[Sample] = []
+        skipped, used = [], 0
         self._data.expect(numbers)
         for number in numbers:
             reason = self._data.skipped.get(number, "")
             if not reason:
                 try:
-                    chosen.append(self._data.sample(number))
+                    chosen.append(self._data.sample(number, features.array[used:]))
+                    used += len(chosen[-1].classes)
                     continue
                 except StoreUsageError:
                     raise                                    # a store that is out of reach damages no sample
@@ -376,15 +401,16 @@ class PackStream:
             skipped.append((number, reason))
         return chosen, skipped
 
-    def _pack(self, chosen: list[Sample], counters: tuple[int, ...]) -> tuple[Pack, int]:
-        stage = self._stage
+    def _pack(self, chosen: list[Sample], features: FeatureRows, counters: tuple[int, ...]) -> tuple[Pack, int]:
+        stage, stored = self._stage, features.finished(sum(len(sample.classes) for sample in chosen))
         if not stage.joint:
-            return build_pack(chosen, Rows.singles(len(chosen)), self._special, self._capacity), 0
+            rows = Rows.singles(len(chosen))
+            return build_pack(chosen, rows, self._special, self._capacity, features=stored), 0
         rows, stayed = pairs_for_itm(chosen, stage.itm, stage.negatives, *counters)
         if stage.singles:
             rows = rows.and_then(Rows.singles(len(chosen)))
         masks = plan_masks(chosen, self._special, stage.masking, *counters)
-        return build_pack(chosen, rows, self._special, self._capacity, masks), stayed
+        return build_pack(chosen, rows, self._special, self._capacity, masks, stored), stayed
 
 
 def _sizes_of(readers: list[ShardReader], limit: int, words: list[NDArray[np.uint16]]) -> SampleSizes:

@@ -7,6 +7,7 @@ the draw.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,7 +50,7 @@ def plan_masks(samples: Sequence[Sample], special: SpecialTokens, config: Maskin
                *counters: int) -> Masks:
     """Returns the masks of samples, a pure function of the counters and each sample's key."""
     plain = no_masks(samples)
-    drawable = np.setdiff1d(np.arange(special.vocab_size), np.array(special.never_drawn, np.int64))
+    drawable = _drawable(special)
     word_keys, word_index = _keys(samples, [len(sample.words) for sample in samples])
     region_keys, region_index = _keys(samples, [len(sample.classes) for sample in samples])
     stream = mix(*counters)
@@ -67,6 +68,11 @@ def plan_masks(samples: Sequence[Sample], special: SpecialTokens, config: Maskin
     region_hidden = uniform(stream, HIDE_REGIONS, region_keys, region_index) < config.region_hidden
     return Masks(word_inputs=np.where(word_masked, shown, plain.word_inputs), word_masked=word_masked,
                  region_visible=~(region_masked & region_hidden), region_masked=region_masked)
+
+
+@functools.lru_cache(maxsize=4)
+def _drawable(special: SpecialTokens) -> NDArray[np.int64]:
+    return np.setdiff1d(np.arange(special.vocab_size), np.array(special.never_drawn, np.int64))
 
 
 def _keys(samples: Sequence[Sample], lengths: Sequence[int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

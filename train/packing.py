@@ -50,9 +50,10 @@ def capacity_for(samples: Sequence[Sample], rows: Rows) -> Capacity:
 
 
 def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, capacity: Capacity,
-               masks: Masks | None = None) -> Pack:
+               masks: Masks | None = None, features: torch.Tensor | None = None) -> Pack:
     """Returns the pack of `rows`; raises PackOverflow when a capacity is too small.
 
+    `features`, [capacity.distinct, F], already holds those of the samples end to end, and zeros.
     Masked word pieces or regions beyond their capacity are left unmasked, last ones first.
     """
     masks = masks or no_masks(samples)
@@ -108,7 +109,7 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
         word_ids=fit(word_ids, capacity.words, "words"),
         word_positions=fit(word_positions, capacity.words, "words"),
         word_segments=fit(word_segments, capacity.words, "words"),
-        features=fit(_features(samples), capacity.distinct, "distinct"),
+        features=fit(_features(samples), capacity.distinct, "distinct") if features is None else features,
         scale=fit(_joined([sample.scale for sample in samples], np.float32), capacity.distinct, "distinct"),
         zero=fit(_joined([sample.zero for sample in samples], np.float32), capacity.distinct, "distinct"),
         geometry=fit(with_area(boxes), capacity.distinct, "distinct"),

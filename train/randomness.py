@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_ALL = 2 ** 64 - 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
@@ -30,6 +31,21 @@ def mix(*counters: ArrayLike) -> NDArray[np.uint64]:
     with np.errstate(over="ignore"):
         for counter in counters:
             state = _finalise((state ^ _unsigned(counter)) + _GOLDEN)
+    return state
+
+
+def mix_one(*counters: int) -> int:
+    """Returns what `mix` returns of numbers from 0 to 2^64 - 1; for few of them quicker than arrays of one.
+
+    >>> mix_one(7, 2 ** 64 - 1, 0) == int(mix(7, -1, 0))
+    True
+    """
+    state = 0
+    for counter in counters:
+        z = ((state ^ counter) + 0x9E3779B97F4A7C15) & _ALL
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _ALL
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _ALL
+        state = z ^ (z >> 31)
     return state
 
 

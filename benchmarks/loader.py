@@ -1,0 +1,157 @@
+"""Training samples a core-second, from tars to finished packs, against webdataset on the same files.
+
+    python -m benchmarks.loader [--samples 2000] [--rounds 3]
+
+Shards of samples with 100 regions of 2,048 values (u8: 205 KB, f16: 410 KB), captions of 4 to 20 word pieces of a
+vocabulary of 30,000.  Ours is what a rank of the trainer does before its forward: the order, every region member and
+caption read and held against its checksum, word pieces, masks, ITM negatives, one packed buffer of 16,384 tokens (the
+`tokens` batch), nothing kept in memory between samples (cache_mib=0).  `webdataset` streams the same tars (regions and
+image tars side by side), decodes json, caption and regions, cuts the caption into word pieces and stacks 128 samples
+into padded arrays: no checksums, no masks, no negatives, no shuffle.  One process and one core a side, in turn; cold:
+the page cache was told to forget the files (posix_fadvise).
+"""
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import random
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from benchmarks.machine import write_result
+from benchmarks.read import REGIONS, WIDTH, forget, side, write
+from crawl.tables import FileEntry
+from shards.tokens import SPECIALS, load_tokenizer
+
+SHARDS, TOKENS = 4, 16_384
+_WEBDATASET = """
+import json, os, sys, time, warnings
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+import numpy as np, safetensors.numpy, webdataset
+from shards.tokens import load_tokenizer
+warnings.simplefilter("ignore")
+tokenizer = load_tokenizer(sys.argv[1])
+def decoded(ones):
+    first, last = ones[0], ones[-1]
+    regions = safetensors.numpy.load(last["regions.safetensors"])
+    return json.loads(first["json"]), tokenizer.encode(first["txt"].decode())[0], regions
+def stacked(batch):
+    count, most = len(batch), max(len(words) for _, words, _ in batch)
+    words = np.zeros((count, most), np.int64)
+    for row, (_, own, _) in enumerate(batch):
+        words[row, :len(own)] = own
+    regions = [own for _, _, own in batch]
+    return words, *(np.stack([own[name] for own in regions]) for name in ("feat", "box", "cls", "scale")
+                    if name in regions[0])
+tars = [webdataset.WebDataset(names.split(","), shardshuffle=False, empty_check=False) for names in sys.argv[2:]]
+wall, cpu, count, batch = time.perf_counter(), time.process_time(), 0, []
+for ones in zip(*tars):
+    batch.append(decoded(ones))
+    if len(batch) == 128:
+        count += len(stacked(batch)[0])
+        batch = []
+if batch:
+    count += len(stacked(batch)[0])
+print(json.dumps([count, time.perf_counter() - wall, time.process_time() - cpu]))
+"""
+
+
+def write_set(folder: str, samples: int, kind: str) -> None:
+    """Writes a finished shards folder of `samples` training samples."""
+    draw = random.Random(1)
+    words = [f"w{number}" for number in range(30_000)]
+    vocab = "".join(f"{piece}\n" for piece in (*SPECIALS, *words)).encode()
+    pathlib.Path(folder, "vocab.txt").write_bytes(vocab)
+    tokenizer = load_tokenizer(os.path.join(folder, "vocab.txt"))
+    each = samples // SHARDS
+    shards = []
+    for first in range(0, each * SHARDS, each):
+        captions = [" ".join(draw.choices(words, k=draw.randint(4, 20))) for _ in range(each)]
+        tokens = [len(tokenizer.encode(caption)[0]) for caption in captions]
+        shards.append(write(folder, each, kind, False, [caption.encode() for caption in captions], tokens, first))
+    files = [FileEntry(name, os.path.getsize(os.path.join(folder, name)), "") for shard in shards
+             for name in (shard.name, shard.regions, shard.index)]
+    extra = {"shards": [dataclasses.asdict(shard) for shard in shards], "feature_dim": WIDTH, "num_classes": 1600,
+             "max_regions": REGIONS, "quantisation": "u8_scale" if kind == "u8" else kind, "extractor": "made",
+             "extractor_digest": "", "codebook": "", "tokenizer_digest": tokenizer.digest, "vocab": "vocab.txt"}
+    manifest = {"stage": "shards", "tables": {"shards": [dataclasses.asdict(file) for file in files]}, "extra": extra}
+    pathlib.Path(folder, "manifest.json").write_text(json.dumps(manifest))
+
+
+def read_ours(folder: str, samples: int, threads: int) -> dict[str, Any]:
+    """Returns samples, seconds and CPU-seconds of one epoch of finished packs, and the share of padding."""
+    from model.config import ModelConfig
+    from shards.manifest import load_shards
+    from train.data import PackStream, StageStart, TrainingData
+    from train.plan import StageConfig, TrainConfig
+    # Packs are whole: the one that the epoch ends in is the last.
+    stage = StageConfig("pretrain", samples=samples - 2 * TOKENS // REGIONS, pairs=1024, tokens=TOKENS)
+    model = ModelConfig(vocab_size=30_000 + len(SPECIALS), feature_dim=WIDTH, num_classes=1600)
+    config = TrainConfig("bench", model, (stage,), lanes=1)
+    data = TrainingData({"data": load_shards(folder)}, REGIONS)
+    wall, cpu, count, packs, used = time.perf_counter(), time.process_time(), 0, 0, 0
+    for step in PackStream(data, config, 0, StageStart(), threads=threads):
+        _, pack = step.packs[0]
+        count, packs, used = count + step.samples, packs + 1, used + pack.tokens
+    return {"times": [count, time.perf_counter() - wall, time.process_time() - cpu],
+            "padding": 1 - used / (packs * TOKENS)}
+
+
+def measure(folder: str, samples: int, rounds: int) -> dict[str, Any]:
+    """Returns medians of both sides, warm and cold."""
+    tars = [",".join(sorted(os.path.join(folder, name) for name in os.listdir(folder)
+                            if name.endswith(".tar") and (".regions." in name) == regions))
+            for regions in (False, True)]
+    ours = ["-m", "benchmarks.loader", "--one", folder, "--samples", str(samples)]
+    theirs = ["-c", _WEBDATASET, os.path.join(folder, "vocab.txt"), *tars]
+    found: dict[str, Any] = {}
+    for state in ("warm", "cold"):
+        times: dict[str, list[list[float]]] = {"ours": [], "webdataset": []}
+        for turn in range(rounds + (state == "warm")):
+            for name, script in (("ours", ours), ("webdataset", theirs)):
+                if state == "cold":
+                    forget(folder)
+                told = side(script)
+                if name == "ours":
+                    found["padding"], told = round(told["padding"], 5), told["times"]
+                if turn or state == "cold":                  # the first warm turn fills the cache
+                    times[name].append(told)
+        found[state] = {name: {
+            "samples_per_cpu_second": round(statistics.median(count / cpu for count, _, cpu in told)),
+            "samples_per_second": round(statistics.median(count / wall for count, wall, _ in told))}
+            for name, told in times.items()}
+        found[state]["times_webdataset"] = {unit: round(
+            found[state]["ours"][unit] / found[state]["webdataset"][unit], 2)
+            for unit in ("samples_per_cpu_second", "samples_per_second")}
+    return found
+
+
+def main() -> None:
+    """Writes results/loader.json."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--samples", type=int, default=2000)
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--threads", type=int, default=1, help="that read ahead, all on one core")
+    options.add_argument("--one", help=argparse.SUPPRESS)
+    args = options.parse_args()
+    if args.one:
+        print(json.dumps(read_ours(args.one, args.samples, args.threads)))
+        return
+    import webdataset
+    result: dict[str, Any] = {"samples": args.samples, "regions": REGIONS, "values": WIDTH, "tokens": TOKENS,
+                              "rounds": args.rounds, "webdataset": webdataset.__version__}
+    for kind in ("u8", "f16"):
+        with tempfile.TemporaryDirectory() as folder:
+            write_set(folder, args.samples, kind)
+            result[kind] = measure(folder, args.samples, args.rounds)
+            print(kind, json.dumps(result[kind]), flush=True)
+    write_result("loader", "make bench-loader", result)
+
+
+if __name__ == "__main__":
+    main()
