@@ -287,6 +287,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from crawl.plan_print import print_plans
     from crawl.plan_run import plan_dataset
     from filter.cli import preset_of, print_config
+    from filter.clip_run import clip_weights
     from filter.decontamination import evaluation_source
     from filter.language import load_model
     from filter.quality import model_digest
@@ -308,6 +309,7 @@ def _dataset_command(args: argparse.Namespace) -> int:
         model_digest(config.judge.quality_path)
     config.shards.reencode.check()
     scorer_digest(config.filter.scorer, config.filter.scorer_path)
+    clip_weights(config.filter.clip, config.filter.scorer)
     block_file(args.block_hashes)
     evaluation_source(args.decontaminate)
     if args.dry_run:

@@ -11,11 +11,12 @@ from crawl.permission import PermissionRules
 from crawl.records import Image
 from crawl.suppress import SUPPRESSED, Suppression
 from filter.captions import normalise_caption
+from filter.clip_scorer import cosines_of, reject_cosine
 from filter.drift import DRIFTED, DROP, UNASKED, Drift, DriftRules, drift_of
-from filter.images import ImageRules, reject_image
+from filter.images import ImageRules, reject_image, reject_unsafe
 from filter.judging import source_rank
 from filter.near_duplicates import Card, card_of
-from filter.records import Caption, ImageFacts, Judged, Pair, ScoredText
+from filter.records import Caption, ClipFacts, ImageFacts, Judged, Pair, ScoredText
 from filter.scoring import PairScorer
 
 ALIVE = ""                         # the outcome of a text that nothing has rejected yet
@@ -114,10 +115,11 @@ def unarrived_pairs(claims: Iterable[tuple[Judged, Image]], reason: str) -> list
 
 
 def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: DriftRules, min_score: float,
-              scorer: PairScorer, forbidden: str = "") -> ImageCase:
+              scorer: PairScorer, forbidden: str = "", clip: ClipFacts | None = None,
+              min_cosine: float = 0.0) -> ImageCase:
     """Returns the case of an image: its own verdict, its texts scored; a rejected image's texts carry its reason.
 
-    `forbidden` is a reason against the image that comes before all rules.
+    `forbidden` is a reason against the image that comes before all rules; `clip` what a network said, where one ran.
 
     A text that was written for other bytes has no part in that: it is `drifted`, whatever the image is like.
     """
@@ -125,14 +127,17 @@ def open_case(facts: ImageFacts, claims: Claims, rules: ImageRules, drift: Drift
     lost = [dataclasses.replace(text, outcome=DRIFTED) for text in texts
             if drift.action == DROP and text.drift.verdict == DRIFTED]
     texts = texts if not lost else [text for text in texts if text.drift.verdict != DRIFTED]
-    reason = forbidden or reject_image(facts, rules)
+    reason = forbidden or reject_image(facts, rules) or reject_unsafe(clip.unsafe if clip else -1.0, rules)
     if reason is not None:
         rejected = (dataclasses.replace(text, outcome=reason) for text in texts)
         return ImageCase(facts, reason, (*rejected, *lost), claims)
-    scores = scorer.score(facts, [(text.row, text.caption) for text in texts])
-    scored = [dataclasses.replace(text, score=score if math.isfinite(score) else 0.0,
-                                  outcome=_by_score(score, min_score))
-              for text, score in zip(texts, scores, strict=True)]
+    cosines = cosines_of(clip, [text.identity for text in texts])
+    seen = (cosines,) if clip else ()
+    scores = scorer.score(facts, [(text.row, text.caption) for text in texts], *seen)
+    scored = [dataclasses.replace(
+        text, score=score if math.isfinite(score) else 0.0,
+        outcome=_by_score(score, min_score) or reject_cosine(cosine, min_cosine, clip is not None))
+        for text, score, cosine in zip(texts, scores, cosines, strict=True)]
     return ImageCase(facts, ALIVE, (*sorted(scored, key=lambda text: text.rank), *lost), claims)
 
 

@@ -8,12 +8,13 @@ from typing import Any
 from crawl.records import Image
 from crawl.stages import current, current_manifest
 from crawl.tables import read_table
-from filter.records import Best, ImageFacts, ImageOutcome, Judged, Pair
+from filter.records import Best, ClipFacts, ImageFacts, ImageOutcome, Judged, Pair
 
 _TABLES: tuple[tuple[str, str, type, tuple[str, ...]], ...] = (
     ("judge", "judged", Judged, ("image_url", "page_url", "occurrence", "image_key")),
     ("images", "images", Image, ("url", "final_url", "url_key", "sha256")),
     ("features", "features", ImageFacts, ("sha256",)),
+    ("clip", "clip", ClipFacts, ("sha256",)),
     ("filter", "image_outcomes", ImageOutcome, ("sha256",)),
     ("filter", "pairs", Pair, ("image_url", "page_url", "image_sha256", "pair_id", "caption")),
     ("filter", "best", Best, ("image_url", "page_url", "image_sha256", "key", "caption")),
@@ -58,4 +59,4 @@ def one_line(where: str, row: dict[str, Any], visible: Callable[[str], str] = re
 
 
 _SHOWN = ("outcome", "caption", "source", "score", "image_url", "page_url", "url", "width", "height", "natural",
-          "deviation", "entropy", "sha256", "split", "num_occurrences")
+          "deviation", "entropy", "unsafe", "sha256", "split", "num_occurrences")

@@ -8,7 +8,8 @@ from filter.reasons import check_reasons
 from filter.records import ImageFacts
 
 DECODED = "decoded"
-IMAGE_REASONS = ("too_small", "too_narrow", "too_few_bytes", "flat", "too_few_colours", "not_natural")
+IMAGE_REASONS = ("too_small", "too_narrow", "too_few_bytes", "flat", "too_few_colours", "not_natural",
+                 "unsafe")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -22,6 +23,7 @@ class ImageRules:
     min_deviation: float = 5.0       # of luma, 0..127: plain tiles and near-plain ones
     min_entropy: float = 3.0         # bits of the colour histogram: line art, text, tiles of few colours
     min_natural: float = 0.35        # P(photograph); low: a drawing kept costs less than a photograph lost
+    max_unsafe: float = 0.5          # P(pornographic or racy) of clip.unsafe_head; above: unsafe
     let_pass: tuple[str, ...] = ()   # reasons that reject nothing; a format that no sample may hold stays out
 
     def __post_init__(self) -> None:
@@ -36,6 +38,11 @@ def reject_image(facts: ImageFacts, rules: ImageRules) -> str | None:
     if facts.outcome != DECODED:
         return facts.outcome
     return next((reason for reason in _failing(facts, rules) if reason not in rules.let_pass), None)
+
+
+def reject_unsafe(probability: float, rules: ImageRules) -> str | None:
+    """Returns `unsafe` for a probability above the limit; -1, where nothing measured it, is none."""
+    return "unsafe" if probability > rules.max_unsafe and "unsafe" not in rules.let_pass else None
 
 
 def _failing(facts: ImageFacts, rules: ImageRules) -> Iterator[str]:

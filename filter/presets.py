@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from crawl.config import as_dict
@@ -31,6 +31,7 @@ class Rule:
     said: str                      # by the source
     ours: str                      # the settings that stand for it, "" for none
     missing: str = ""              # what of it is not reproduced, "" for nothing
+    given: str = ""                # the setting of `clip` with which it is, "" for none
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,9 +44,9 @@ class Preset:
     filter: FilterConfig
     rules: tuple[Rule, ...]
 
-    def missing(self) -> list[str]:
-        """Returns what of the source's rules is not reproduced."""
-        return [rule.missing for rule in self.rules if rule.missing]
+    def missing(self, have: Collection[str] = ()) -> list[str]:
+        """Returns what of the source's rules is not reproduced, given the settings of `clip` that name a file."""
+        return [rule.missing for rule in self.rules if rule.missing and rule.given not in have]
 
 
 def _judge(captions: CaptionRules) -> JudgeConfig:
@@ -70,14 +71,16 @@ def _filter(preset: str, *used: str, near: NearRules = _EXACT, max_images_per_ca
 
 _ENGLISH = ("captions.other_language, language=en (lid_path for fastText's lid.176)",
             "without lid_path a text whose words tell no language passes")
-_UNSAFE = "the pornography and profanity classifiers: their weights are not public"
+_NO_FILTH = ("captions.spam_words (filter/data/spam_words.txt), images.max_unsafe=0.5 with clip.unsafe_head",
+             "the pornography and profanity classifiers: their weights are not public")
 _LAIT = Preset(
     "lait", "ImageBERT (Qi et al. 2020, arXiv 2001.07966), section 1 of the LAIT collection; the default",
     JudgeConfig(), FilterConfig(), (
         Rule("English pages", "language=en, dominance.page_language"),
         Rule("the dominant images of a page", "dominance.*", "the detector is not published: rules on the page's tree"),
         Rule("width and height above 300 px", "images.min_side=300"),
-        Rule("no pornographic or racy image", "", "the classifier is not published"),
+        Rule("no pornographic or racy image", "images.max_unsafe=0.5 with clip.unsafe_head",
+             "the classifier is not published; off without clip.weights and clip.unsafe_head"),
         Rule("no non-natural, no non-learnable image", "images.min_natural=0.35",
              "the classifier is not published: a small one trained on labels of our own"),
         Rule("alt, title, OG description, surrounding text", "captions.sources=[] (all)"),
@@ -95,11 +98,11 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
         _judge(_captions("no_determiner", "no_preposition", "no_content_word", "repeated_words", "out_of_vocabulary",
                          "spam_words", "boilerplate", "empty", "other_language",
                          needs=("determiner", "preposition", "content_word"))),
-        _filter("cc3m", "too_small", "too_narrow", formats=("jpg",), min_side=400, max_aspect=2.0), (
+        _filter("cc3m", "too_small", "too_narrow", "unsafe", formats=("jpg",), min_side=400, max_aspect=2.0), (
             Rule("JPEG only", "images.formats=[jpg]"),
             Rule("both sides above 400 px", "images.min_side=400"),
             Rule("longer to shorter side at most 2", "images.max_aspect=2"),
-            Rule("no pornography, no profanity", "captions.spam_words (filter/data/spam_words.txt)", _UNSAFE),
+            Rule("no pornography, no profanity", *_NO_FILTH),
             Rule("the alt text, in English", *_ENGLISH),
             Rule("a determiner, a noun and a preposition",
                  "captions.needs=[determiner, preposition, content_word]",
@@ -119,11 +122,11 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
         _judge(_captions("no_determiner", "no_content_word", "repeated_words", "too_few_words", "too_many_words",
                          "spam_words", "boilerplate", "out_of_vocabulary", "other_language",
                          needs=("determiner", "content_word"), min_words=3, max_words=256, max_repeat_share=0.2)),
-        _filter("cc12m", "too_small", "too_narrow", formats=("jpg",), min_side=400, max_aspect=2.5), (
+        _filter("cc12m", "too_small", "too_narrow", "unsafe", formats=("jpg",), min_side=400, max_aspect=2.5), (
             Rule("JPEG only", "images.formats=[jpg]"),
             Rule("both sides above 400 px", "images.min_side=400"),
             Rule("longer to shorter side at most 2.5", "images.max_aspect=2.5"),
-            Rule("no pornography, no profanity", "captions.spam_words (filter/data/spam_words.txt)", _UNSAFE),
+            Rule("no pornography, no profanity", *_NO_FILTH),
             Rule("the alt text, in English, 3 to 256 words",
                  "captions.min_words=3, captions.max_words=256; " + _ENGLISH[0], _ENGLISH[1]),
             Rule("a noun and a determiner; a preposition is not asked for",
@@ -141,12 +144,13 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
         _judge(_captions("too_few_characters", "too_few_words", "too_many_words", "no_content_word", "spam_words",
                          "other_language", min_characters=6, min_words=3, max_words=256, max_characters=1000,
                          needs=("content_word",), clean=False)),
-        _filter("coyo", "too_small", "too_narrow", "too_few_bytes", min_side=199, max_aspect=3.0, min_bytes=5000,
-                max_images_per_caption=10), (
+        _filter("coyo", "too_small", "too_narrow", "too_few_bytes", "unsafe", min_side=199, max_aspect=3.0,
+                min_bytes=5000, max_images_per_caption=10), (
             Rule("at least 5 KB", "images.min_bytes=5000"),
             Rule("longer to shorter side at most 3", "images.max_aspect=3"),
             Rule("shorter side at least 200 px", "images.min_side=199 (sides are above it)"),
-            Rule("two unsafe-image models at most 0.5", "", "the unsafe-image scores"),
+            Rule("two unsafe-image models at most 0.5", "images.max_unsafe=0.5",
+                 "the unsafe filter, without clip.weights and clip.unsafe_head", "unsafe_head"),
             Rule("no image of the evaluation sets, by perceptual hash", "--decontaminate LIST|FOLDER",
                  "the evaluation images: name them by --decontaminate"),
             Rule("English by cld3", *_ENGLISH),
@@ -164,13 +168,14 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
     Preset(
         "laion", "LAION-400M and LAION-5B (Schuhmann et al. 2021, 2022; crawling@home)",
         _judge(_captions("too_few_characters", "other_language", min_characters=5, clean=False)),
-        _filter("laion", "too_few_bytes", min_bytes=5000), (
+        dataclasses.replace(_filter("laion", "too_few_bytes", min_bytes=5000), min_cosine=0.3), (
             Rule("alt text of at least 5 characters", "captions.min_characters=5"),
             Rule("English (LAION-400M, LAION-2B-en) by a language model", *_ENGLISH),
             Rule("at least 5 KB", "images.min_bytes=5000"),
             Rule("JPEG, PNG, WebP; no svg, gif, data: URL", "images.formats=[jpg, png, webp]"),
             Rule("at most 89,478,484 pixels", "features: max_pixels"),
-            Rule("cosine of CLIP ViT-B/32 at least 0.3 (LAION-400M)", "", "the CLIP cosine"),
+            Rule("cosine of CLIP ViT-B/32 at least 0.3 (LAION-400M)", "min_cosine=0.3",
+                 "the CLIP cosine, without clip.weights", "weights"),
             Rule("unsafe images are marked, not dropped", "nothing is dropped"),
             Rule("one of equal (URL, text)", "one text an image, near.*=0: equal hashes are one picture",
                  "a picture with several texts keeps the best of them"))),
@@ -189,18 +194,18 @@ PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (
                  "a picture with several texts keeps the best of them"))))}
 
 
-def missing_of(preset: str) -> list[str]:
+def missing_of(preset: str, have: Collection[str] = ()) -> list[str]:
     """Returns what of a preset's source is not reproduced, [] for a name that is no preset's."""
-    return PRESETS[preset].missing() if preset in PRESETS else []
+    return PRESETS[preset].missing(have) if preset in PRESETS else []
 
 
-def notes_on(preset: str, judged: Mapping[str, Any]) -> list[str]:
+def notes_on(preset: str, judged: Mapping[str, Any], have: Collection[str] = ()) -> list[str]:
     """Returns the loud lines of a filter stage under a preset, given the config of the judge stage before it."""
     if preset not in PRESETS or preset == _LAIT.name:
         return []
     chosen, notes = PRESETS[preset], []
-    if chosen.missing():
-        notes.append(f"preset {preset}: not reproduced: {'; '.join(chosen.missing())}")
+    if missing := chosen.missing(have):
+        notes.append(f"preset {preset}: not reproduced: {'; '.join(missing)}")
     wanted = as_dict(chosen.judge)
     other = sorted(name for name in wanted if name != "buckets" and judged.get(name) != wanted[name])
     if other:

@@ -2,15 +2,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeVar
 
 from crawl import storage
-from crawl.records import Image
 
 _MAX_GAP = 64 * 1024               # bytes between two images that are read along rather than skipped
 _MAX_SPAN = 8 * 1024 * 1024        # bytes of one read
 
 
-def read_images(path: str, rows: Sequence[Image]) -> Iterator[tuple[Image, bytes]]:
+class Addressed(Protocol):
+    """A row that says where its image's bytes lie in their part."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+R = TypeVar("R", bound=Addressed)
+
+
+def read_images(path: str, rows: Sequence[R]) -> Iterator[tuple[R, bytes]]:
     """Yields (row, its bytes) of one part in the order of their offsets; raises EOFError for a part that is cut."""
     for span in _spans(sorted(rows, key=lambda row: (row.offset, row.length, row.sha256))):
         start = span[0].offset
@@ -19,8 +33,8 @@ def read_images(path: str, rows: Sequence[Image]) -> Iterator[tuple[Image, bytes
             yield row, data[row.offset - start:row.offset - start + row.length]
 
 
-def _spans(rows: Sequence[Image]) -> Iterator[list[Image]]:
-    span: list[Image] = []
+def _spans(rows: Sequence[R]) -> Iterator[list[R]]:
+    span: list[R] = []
     end = 0
     for row in rows:
         if span and (row.offset > end + _MAX_GAP or row.offset + row.length - span[0].offset > _MAX_SPAN):

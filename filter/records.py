@@ -95,6 +95,29 @@ class ImageFacts(Row):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ClipAsk(Row):
+    """One distinct image and its texts, for an open_clip network."""
+
+    sha256: str
+    part: str                      # address
+    offset: int
+    length: int
+    identities: tuple[str, ...]    # normalised captions, one each
+    texts: tuple[str, ...]         # as the filter scores them
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ClipFacts(Row):
+    """What an open_clip network says of one image."""
+
+    sha256: str
+    outcome: str                   # embedded, or why it did not decode
+    unsafe: float                  # P(unsafe) by the head, on the grid; -1 without one
+    identities: tuple[str, ...]
+    cosines: tuple[float, ...]     # with each text, in -1..1, on the grid
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Pair(Row):
     """One (image, text): kept, or rejected with the first failing reason."""
 

@@ -1,6 +1,7 @@
 """P(caption describes image), by a named scorer.
 
 `prior`  a logistic model whose weights were set by hand; they stand below and in the manifest.
+`clip`   the cosine of open_clip's embeddings (filter/clip_scorer.py), where clip.weights are named.
 `weak`   gradient-boosted trees over the same features, trained by `imagebert scorer train` (paper section 1.4).
 
 No model of `weak` is shipped, and `prior` is the default, for on the labelled pairs of the eight real sites, each site
@@ -22,6 +23,7 @@ import numpy as np
 
 from crawl.config import digest
 from crawl.errors import UsageError
+from filter.clip_scorer import MIDDLE, SLOPE, ClipScorer
 from filter.pair_features import FEATURES, pair_features
 from filter.records import Caption, ImageFacts, Judged, on_grid
 
@@ -45,14 +47,16 @@ PRIOR_WEIGHTS = {
 class PairScorer(Protocol):
     """Anything that scores the captions of one image."""
 
-    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]]) -> list[float]:
-        """Returns P(caption describes image) for each text, in order, on the grid."""
+    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]],
+              cosines: Sequence[float] = ()) -> list[float]:
+        """Returns P(caption describes image) for each text, in order, on the grid; `cosines` where a network ran."""
 
 
 class PriorScorer:
     """The hand-set logistic model."""
 
-    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]]) -> list[float]:
+    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]],
+              cosines: Sequence[float] = ()) -> list[float]:
         """Returns the probabilities of the hand-set model, on the grid."""
         return [self._score_one(dict(zip(FEATURES, pair_features(facts, row, caption), strict=True)))
                 for row, caption in texts]
@@ -77,7 +81,8 @@ class WeakScorer:
                              f"`imagebert scorer train`")
         self._columns = [FEATURES.index(name) for name in names]
 
-    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]]) -> list[float]:
+    def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]],
+              cosines: Sequence[float] = ()) -> list[float]:
         """Returns the calibrated probabilities of the trees, on the grid."""
         if not texts:
             return []
@@ -125,7 +130,9 @@ def scorer(name: str, path: str = "") -> PairScorer:
             raise UsageError(f"scorer weak: no model at {model!r}; train one with `imagebert scorer train`, "
                              f"or --set scorer=prior")
         return WeakScorer(model)
-    raise UsageError(f"scorer {name!r} is not known; there are prior and weak")
+    if name == "clip":
+        return ClipScorer()
+    raise UsageError(f"scorer {name!r} is not known; there are prior, weak and clip")
 
 
 def scorer_digest(name: str, path: str = "") -> str:
@@ -133,6 +140,8 @@ def scorer_digest(name: str, path: str = "") -> str:
     scorer(name, path)
     if name == "prior":
         return digest({"bias": PRIOR_BIAS, "weights": PRIOR_WEIGHTS, "features": list(FEATURES)})
+    if name == "clip":
+        return digest({"middle": MIDDLE, "slope": SLOPE})
     return hashlib.sha256(pathlib.Path(path or WEAK_MODEL).read_bytes()).hexdigest()
 
 

@@ -1,11 +1,8 @@
 """Beam wiring of filter/.  No rule lives here; what crosses a shuffle is rows of ids, texts, scores and addresses."""
 from __future__ import annotations
 
-import bisect
 import dataclasses
-import itertools
 from collections.abc import Iterable, Iterator
-from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -18,18 +15,16 @@ from filter.aggregate import Settled
 from filter.aggregate_transforms import Aggregate
 from filter.cases import (
     Claims,
-    claim_rank,
     open_case,
     removed_case,
-    unarrived_pairs,
-    unarrived_reason,
 )
+from filter.claim_transforms import ClaimImages
 from filter.decontamination import EVALUATION_IMAGE, EvaluationImages
 from filter.filter_config import FilterConfig
 from filter.image_work import image_sandbox, measured_images
 from filter.judging import FETCH, JudgeConfig, fate_of, judge_candidate, settle_page
 from filter.reading import read_images
-from filter.records import Best, ImageFacts, ImageOutcome, Judged, JudgedImage, TextOutcome
+from filter.records import Best, ClipFacts, ImageFacts, ImageOutcome, Judged, JudgedImage, TextOutcome
 from filter.scoring import scorer
 
 _CHUNK = 500                       # images of one part in one element: a few MiB of rows, some seconds of decoding
@@ -131,7 +126,7 @@ class _MeasureFn(beam.DoFn):
 
 @dataclasses.dataclass
 class FilterPairs(beam.PTransform):
-    """{judged, images, features} -> {pairs, best, image_outcomes}."""
+    """{judged, images, features, and (sha256, ClipFacts) as clip} -> {pairs, best, image_outcomes}."""
 
     config: FilterConfig
     permission: PermissionRules = PermissionRules()       # judge's, for the images' own signals
@@ -139,25 +134,18 @@ class FilterPairs(beam.PTransform):
     evaluation: EvaluationImages = EvaluationImages()     # images that show one of them are out
 
     def expand(self, tables: dict[str, Any]) -> Any:
-        config, rules = self.config, self.permission
-        cap = config.aggregate.max_claims
-        claimed = (
-            (tables["judged"] | "Worth it" >> beam.Filter(lambda row: row.outcome == FETCH)
-             | "By image URL" >> beam.Map(lambda row: (row.image_key, (row, None)))
-             | "Occurrences of a URL" >> beam.CombinePerKey(_CappedClaims(cap)),
-             tables["images"] | "Answers" >> beam.Map(lambda row: (row.url_key, row)))
-            | "With answer" >> beam.CoGroupByKey()
-            | "Arrived?" >> beam.FlatMapTuple(lambda key, sides: _meet(key, sides, rules)).with_outputs(
-                "unarrived", main="arrived"))
+        config = self.config
+        claimed = {"judged": tables["judged"], "images": tables["images"]} | "Claims" >> ClaimImages(
+            config.aggregate.max_claims, self.permission)
         cases = (
-            (claimed.arrived | "Occurrences of an image" >> beam.CombinePerKey(_CappedClaims(cap)),
-             tables["features"] | "Facts" >> beam.Map(_by_bytes))
+            (claimed["arrived"], tables["features"] | "Facts" >> BySha256(), tables["clip"] if "clip" in tables
+             else tables["features"] | "No network" >> beam.FlatMap(lambda facts: []))
             | "With facts" >> beam.CoGroupByKey()
             | "Score" >> beam.FlatMap(_open, config, self.suppressed, self.evaluation).with_outputs(
                 "unclaimed", main="cases"))
         settled = cases.cases | "Aggregate" >> Aggregate(config.near, config.aggregate)
         return {
-            "pairs": ((settled | "Pairs" >> beam.FlatMap(lambda one: one.pairs), claimed.unarrived)
+            "pairs": ((settled | "Pairs" >> beam.FlatMap(lambda one: one.pairs), claimed["unarrived"])
                       | "All pairs" >> beam.Flatten()),
             "best": settled | "Kept" >> beam.FlatMap(_best),
             "image_outcomes": ((settled | "Images" >> beam.Map(lambda one: one.image), cases.unclaimed)
@@ -165,57 +153,16 @@ class FilterPairs(beam.PTransform):
         }
 
 
-class _CappedClaims(beam.CombineFn):
-    """(row, image) or Claims of one key -> Claims: the first `cap` by rank and the true count."""
+class BySha256(beam.PTransform):
+    """Rows about an image -> (sha256, row)."""
 
-    def __init__(self, cap: int) -> None:
-        self.cap = cap
-
-    def create_accumulator(self) -> tuple[int, list[Any]]:
-        return 0, []
-
-    def add_input(self, kept: tuple[int, list[Any]], element: Any) -> tuple[int, list[Any]]:
-        claims = element if isinstance(element, Claims) else Claims(1, (element,))
-        count, rows = kept
-        for claim in claims.rows:
-            rank = claim_rank(claim)
-            if len(rows) < self.cap or rank < rows[-1][0]:
-                bisect.insort(rows, (rank, claim), key=itemgetter(0))
-                del rows[self.cap:]
-        return count + claims.count, rows
-
-    def merge_accumulators(self, accumulators: Iterable[tuple[int, list[Any]]]) -> tuple[int, list[Any]]:
-        listed = list(accumulators)
-        rows = sorted(itertools.chain.from_iterable(rows for _, rows in listed), key=itemgetter(0))
-        return sum(count for count, _ in listed), rows[:self.cap]
-
-    def extract_output(self, kept: tuple[int, list[Any]]) -> Claims:
-        return Claims(kept[0], tuple(claim for _, claim in kept[1]))
+    def expand(self, rows: Any) -> Any:
+        return rows | "Key" >> beam.Map(lambda row: (row.sha256, row))
 
 
-def _meet(url_key: str, sides: tuple[list[Claims], list[Image]], rules: PermissionRules) -> Iterator[Any]:
-    claims, images = sides
-    if not claims:
-        return
-    image = images[0] if images else None
-    reason = unarrived_reason(image, rules)
-    if reason or image is None:
-        missing = image or Image(url_key=url_key, url="", outcome="", http_status=0, final_url="", fetched_at="",
-                                 signals=(), permission="", format="", width=0, height=0, num_bytes=0, sha256="",
-                                 part="", offset=0, length=0)
-        for pair in unarrived_pairs([(row, missing) for row, _ in claims[0].rows], reason):
-            yield beam.pvalue.TaggedOutput("unarrived", pair)
-    else:
-        yield image.sha256, Claims(claims[0].count, tuple((row, image) for row, _ in claims[0].rows))
-
-
-def _by_bytes(facts: ImageFacts) -> tuple[str, ImageFacts]:
-    return facts.sha256, facts
-
-
-def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: FilterConfig,
+def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts], list[ClipFacts]]], config: FilterConfig,
           suppressed: Suppression, evaluation: EvaluationImages) -> Iterator[Any]:
-    sha256, (claims, facts) = met
+    sha256, (claims, facts, clip) = met
     if not facts:
         raise ValueError(f"image {sha256} has no facts: the stage features ran on other images")
     if not claims:
@@ -224,7 +171,7 @@ def _open(met: tuple[str, tuple[list[Claims], list[ImageFacts]]], config: Filter
     forbidden = EVALUATION_IMAGE if evaluation.shows(facts[0], config.near) else ""
     yield removed_case(facts[0], claims[0], suppressed) or open_case(
         facts[0], claims[0], config.images, config.drift, config.min_score, scorer(config.scorer, config.scorer_path),
-        forbidden)
+        forbidden, clip[0] if clip else None, config.min_cosine)
 
 
 def _best(settled: Settled) -> list[Best]:

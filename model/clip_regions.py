@@ -5,16 +5,13 @@ and their softmax the probabilities; without there are none.
 """
 from __future__ import annotations
 
-import logging
-import warnings
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.detection import Detected, DetectorOptions, WeightsError, load_exactly
+from model.clip_net import ClipNet
+from model.detection import Detected, DetectorOptions
 
 _PROMPT = "a photo of a {}"
 _NAMES_AT_ONCE = 256
@@ -26,20 +23,11 @@ class ClipRegions:
     signed = True
 
     def __init__(self, tensors: dict[str, Tensor], file: str, options: DetectorOptions, device: str) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")            # of its libraries' own changes
-            self._net, tokenize = _open(options.architecture, bool(options.class_names))
-        load_exactly(self._net, tensors, file)
-        self._net.to(device).eval()
+        self._clip = ClipNet(tensors, file, options.architecture, device, bool(options.class_names))
+        self._net, self._side = self._clip.net, self._clip.side
         self._device, self._options = device, options
-        visual = self._net.visual
-        size = visual.image_size
-        self._side: int = size[0] if isinstance(size, tuple | list) else size
-        facts = dict(getattr(visual, "preprocess_cfg", {}))
-        self._means = torch.tensor(facts.get("mean") or (0.48145466, 0.4578275, 0.40821073))[:, None, None]
-        self._deviations = torch.tensor(facts.get("std") or (0.26862954, 0.26130258, 0.27577711))[:, None, None]
         self._boxes = _parts(options.grid)
-        self._texts = self._embedded(options.class_names, tokenize) if options.class_names else None
+        self._texts = self._embedded(options.class_names) if options.class_names else None
         self.num_classes = len(options.class_names)
         with torch.inference_mode():
             probe = torch.zeros(1, 3, self._side, self._side, device=device)
@@ -47,7 +35,7 @@ class ClipRegions:
 
     def prepare(self, pixels: np.ndarray) -> Tensor:
         """Returns all parts of a picture, each resized to the model's square, [parts, 3, side, side]."""
-        image = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1).float() / 255
+        image = torch.from_numpy(np.array(pixels)).permute(2, 0, 1).float() / 255
         height, width = pixels.shape[:2]
         parts = []
         for x0, y0, x1, y1 in self._boxes.tolist():
@@ -55,7 +43,7 @@ class ClipRegions:
                          int(x0 * width):max(int(x1 * width), int(x0 * width) + 1)]
             parts.append(F.interpolate(part[None], (self._side, self._side), mode="bicubic", antialias=True,
                                        align_corners=False)[0].clamp(0, 1))
-        return (torch.stack(parts) - self._means) / self._deviations
+        return self._clip.normalised(torch.stack(parts))
 
     @torch.inference_mode()
     def detect(self, prepared: Tensor) -> list[Detected]:
@@ -75,30 +63,11 @@ class ClipRegions:
         return found
 
     @torch.inference_mode()
-    def _embedded(self, names: tuple[str, ...], tokenize: Any) -> Tensor:
+    def _embedded(self, names: tuple[str, ...]) -> Tensor:
         texts = [_PROMPT.format(name) for name in names]
         return torch.cat([F.normalize(self._net.encode_text(
-            tokenize(texts[at:at + _NAMES_AT_ONCE]).to(self._device)).float(), dim=-1)
+            self._clip.tokenize(texts[at:at + _NAMES_AT_ONCE]).to(self._device)).float(), dim=-1)
             for at in range(0, len(texts), _NAMES_AT_ONCE)])
-
-
-def _open(architecture: str, with_names: bool) -> tuple[Any, Any]:
-    import open_clip
-    known = open_clip.list_models()
-    if architecture not in known:
-        raise WeightsError(f"clip: architecture {architecture!r} is not known to open_clip; it has "
-                           f"{', '.join(known[:3])} and {len(known) - 3} more (ViT-B-32 for most checkpoints)")
-    config = open_clip.get_model_config(architecture) or {}
-    if any(name in config.get("text_cfg", {}) for name in ("hf_model_name", "hf_tokenizer_name")):
-        raise WeightsError(f"clip: {architecture} takes its text part from a download; choose one that is whole, such "
-                           f"as ViT-B-32")
-    # Weights are loaded by name afterwards, and all of them: what it begins with, and warns of, is overwritten.
-    logging.disable(logging.WARNING)
-    try:
-        model = open_clip.create_model(architecture, pretrained=None, pretrained_image=False)
-    finally:
-        logging.disable(logging.NOTSET)
-    return model, open_clip.get_tokenizer(architecture) if with_names else None
 
 
 def _parts(grid: int) -> Tensor:

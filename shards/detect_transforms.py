@@ -15,11 +15,11 @@ from apache_beam.ml.inference.base import ModelHandler, RunInference
 from crawl import storage
 from crawl.errors import UsageError
 from crawl.sandbox_client import Sandbox
+from filter.pixel_work import pixel_sandbox
 from filter.records import Best
 from shards import detect_run
 from shards.addresses import read_addresses
 from shards.detect_run import Chunk, ChunkResult, Weights
-from shards.image_work import pixel_sandbox
 from shards.quantise import Found
 from shards.records import RegionAddress
 

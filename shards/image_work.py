@@ -45,35 +45,6 @@ def open_cells(settings: Any) -> Any:
     return work
 
 
-def pixel_sandbox(side: int) -> Sandbox[np.ndarray | str]:
-    """Returns a sandbox that answers an image with its upright RGB pixels, u8 (height, width, 3), or why not.
-
-    Args:
-        side: a JPEG may be decoded smaller as long as both sides stay at least this.
-    """
-    def read(value: Any, body: bytes) -> np.ndarray | str:
-        reason, width, height = value
-        if type(width) is not int or type(height) is not int or min(width, height) < 0:
-            raise ValueError("a size that is none")
-        if type(reason) is not str or bool(reason) == bool(body) or reason and not _REASON.fullmatch(reason):
-            raise ValueError("neither pixels nor a reason")
-        return reason or np.frombuffer(body, np.uint8).reshape(height, width, 3)
-    return Sandbox("shards.image_work:open_pixels", read, side, LIMITS)
-
-
-def open_pixels(settings: Any) -> Any:
-    """Returns the work of a sandbox: the pixels of one image."""
-    side = int(settings)
-    _load_decoders()
-
-    def work(header: Any, data: bytes) -> tuple[Any, bytes]:
-        image = decode(data, small=side)
-        if image.pixels is None:
-            return [image.reason, 0, 0], b""
-        return ["", *image.pixels.size], image.pixels.tobytes()
-    return work
-
-
 def reencode_sandbox(config: ReencodeConfig) -> Sandbox[Encoded]:
     """Returns a sandbox that answers an image, its width and height the header, with a JPEG or why there is none."""
     def read(value: Any, body: bytes) -> Encoded:

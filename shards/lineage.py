@@ -17,7 +17,8 @@ from crawl.errors import UsageError
 
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
 _FETCHED = ("warc", "tars")        # tables of bytes that came from the web
-_STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "reencoded", "codebook", "regions", "shards",
+_STAGES = ("crawl", "judge", "images", "features", "clip", "filter", "vocab", "reencoded", "codebook", "regions",
+           "shards",
            "known",                # the images stage before this one, whose answers were carried over
            "before")               # the crawl that a recrawl goes on from
 

@@ -21,7 +21,8 @@ from shards.page import PASSED, page
 from shards.thumbnails import addresses_of, thumbnails
 
 REPORT = "report.html"
-STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "reencoded", "codebook", "regions", "shards")
+STAGES = ("crawl", "judge", "images", "features", "clip", "filter", "vocab", "reencoded", "codebook", "regions",
+          "shards")
 
 CONTACT_SHEET = 60
 PER_REASON = 12

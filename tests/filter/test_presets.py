@@ -106,9 +106,12 @@ def test_a_preset_from_candidates_to_pairs_and_what_its_manifest_says(tmp_path):
     assert {row.caption: row.outcome for row in rows_of(done, "pairs", Pair)} == {
         "Heron 4 you": "kept", "by <email>": "too_few_bytes"}
     assert done.extra["preset"]["name"] == "laion" and "CLIP" in "".join(done.extra["preset"]["not_reproduced"])
-    assert len(done.notes) == 1 and "preset laion: not reproduced: " in done.notes[0] and "CLIP" in done.notes[0]
+    unsafe, cosine, missing = done.notes
+    assert unsafe.startswith("unsafe filter: off") and cosine.startswith("min_cosine 0.3: not applied")
+    assert "preset laion: not reproduced: " in missing and "CLIP" in missing
+    assert "CLIP" not in "".join(PRESETS["laion"].missing({"weights"}))
     other = filter_pairs(out, dataclasses.replace(PRESETS["coyo"].filter, buckets=1), tiny_web.run)
-    assert "judged by other settings (captions)" in other.notes[1]
+    assert "judged by other settings (captions)" in other.notes[2]
 
 
 def _args(*words):
