@@ -4,9 +4,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import TYPE_CHECKING
 
 from crawl.config import as_dict, override
 from crawl.errors import UsageError
+
+if TYPE_CHECKING:
+    from train.plan import TrainConfig
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,6 +38,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
                         help="resume though samples were removed from the shards since: they leave empty places")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="override a setting, e.g. --set pretrain.samples=50000 --set model.hidden=128")
+    parser.add_argument("--dry-run", action="store_true",
+                        help="print the plan (stages, sets, samples, steps, tokens), memory and time reckoned from a "
+                             "few steps here, and each setting that differs from the paper's run; write nothing")
     parser.add_argument("--show-config", action="store_true", help="print the resolved config as JSON and stop")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.set_defaults(command=pretrain)
@@ -58,6 +65,8 @@ def pretrain(args: argparse.Namespace) -> int:
     if args.show_config:
         print(json.dumps(as_dict(config), indent=1))
         return 0
+    if args.dry_run:
+        return _dry_run(args, config)
     folder = train(config, args.shards, args.out, args.ranks, args.threads, args.resume, shown=not args.json,
                    accept_removal=args.accept_removal)
     state = read_state(folder)
@@ -75,6 +84,31 @@ def pretrain(args: argparse.Namespace) -> int:
         print(f"stopped in stage {state.stage_name} at step {state.step}; the same command with --resume goes on",
               file=sys.stderr)
         return 3
+    return 0
+
+
+def _dry_run(args: argparse.Namespace, config: TrainConfig) -> int:
+    from train.data import TrainingData
+    from train.dry_run import differences, measure, plan_of, print_dry_run
+    from train.mixture import open_sets
+    from train.plan import check_facts
+    from train.runs import RUNS
+    data = TrainingData(open_sets(args.shards), config.regions, config.cache_mib)
+    try:
+        check_facts(config, data.facts)
+        other = "" if args.run == "demo" else "lait_base"
+        changed = differences(config, RUNS[other](data.facts)) if other else ()
+        resolved = data.resolved(config)
+        plan = plan_of(resolved, data)
+        cost = measure(resolved, data, plan)
+    finally:
+        data.close()
+    if args.json:
+        print(json.dumps({"plan": [as_dict(stage) for stage in plan], "cost": as_dict(cost),
+                          "differences": [{"setting": name, "value": ours, other: theirs}
+                                          for name, ours, theirs in changed]}))
+    else:
+        print_dry_run(plan, cost, changed, other)
     return 0
 
 
