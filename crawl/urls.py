@@ -10,7 +10,8 @@ import ipaddress
 import re
 
 import ada_url
-import tldextract
+
+from crawl import suffixes
 
 MAX_URL = 2083                     # characters; what old browsers took, and longer ones are traps (reference, S3)
 _BEGINNINGS = ("http://", "https://")
@@ -24,9 +25,6 @@ _CONTROLS = frozenset(map(chr, (*range(0x20), *range(0x7F, 0xA0))))
 _PLAIN = re.compile(r"https?+://(?!\.|[^/]*xn--)(?:[a-z0-9_-]++\.)+[a-z][a-z0-9-]*+"
                     r"/(?!\.|%2[eE])(?:[A-Za-z0-9_~!$&()*+,;=:@-]++|[.](?!/)|%(?!2[eE])|/(?!\.|%2[eE]))*+"
                     r"(?:\?[A-Za-z0-9_~!$&()*+,;=:@/%.-]*+)?+")
-
-# The bundled Public Suffix List only: never the network, never a cache folder of the user.
-_suffixes = tldextract.TLDExtract(suffix_list_urls=(), cache_dir=None, include_psl_private_domains=True)
 
 
 def normalize(url: str, base: str | None = None) -> str | None:
@@ -159,10 +157,7 @@ def _registrable(name: str) -> str:
     """Returns the registrable domain of a host name, "" for an IP literal or a name of one label."""
     if is_ip(name) or "." not in name:
         return ""
-    found = _suffixes.extract_str(name, include_psl_private_domains=True)
-    if found.domain and found.suffix:
-        return f"{found.domain}.{found.suffix}"
-    return name if found.suffix else ".".join(name.split(".")[-2:])
+    return suffixes.registrable(name) or ".".join(name.split(".")[-2:])
 
 
 def is_ip(name: str) -> bool:
