@@ -110,35 +110,33 @@ def _link_around(index: int, around: Surroundings, parsed: ParsedPage) -> str:
 def _body_images(document: Document, base: str, most: int) -> list[_Found]:
     """Returns the first `most` images of the body; those of noscript are merged into the lazy image they stand for."""
     elements = document.elements
-    indices = [index for index, element in enumerate(elements) if element.tag in _IMAGE_TAGS][:most]
-    plain = collections.Counter(resolve(elements[index].attributes.get("src", ""), base) for index in indices)
-    repeated = frozenset(url for url, count in plain.items() if url and count >= _REPEATS_OF_A_PLACEHOLDER)
-    identified: dict[str, int] = {}
-    for index, element in enumerate(elements):
-        if "id" in element.attributes:
-            identified.setdefault(element.attributes["id"], index)
+    indices = document.tagged(*_IMAGE_TAGS)[:most]
+    repeated: frozenset[str] = frozenset()
+    if len(indices) >= _REPEATS_OF_A_PLACEHOLDER:
+        plain = collections.Counter(resolve(elements[index].attributes.get("src", ""), base) for index in indices)
+        repeated = frozenset(url for url, count in plain.items() if url and count >= _REPEATS_OF_A_PLACEHOLDER)
     found: list[_Found] = []
     for index in indices:
         element = elements[index]
         # A repeated `src` is a placeholder only on a node that has something else to offer.
         choice = choose(element, _sources(document, index), base, repeated)
         width, height = declared_size(element)
-        item = _Found(index, choice, _own_texts(document, element, identified), "alt" in element.attributes, width,
-                      height)
+        item = _Found(index, choice, _own_texts(document, element), "alt" in element.attributes, width, height)
         if not element.in_noscript:
             found.append(item)
         elif choice is not None:
             _merge_noscript(found, item, document, choice)
-    for index, element in enumerate(elements):
+    showing = [index for index, element in enumerate(elements)
+               if element.attributes and not _SHOWING.isdisjoint(element.attributes)]
+    for index in sorted({*showing, *document.tagged(*_SHOWING_TAGS)}.difference(document.tagged(*_IMAGE_TAGS))):
         if len(found) >= 2 * most:
             break
-        if element.tag not in _SHOWING_TAGS and (_SHOWING.isdisjoint(element.attributes) or element.tag in _IMAGE_TAGS):
-            continue
+        element = elements[index]
         for found_in, values in _shown_by(element):
             shown = [url for value in values if (url := resolve(value, base)) is not None]
             if shown:
                 found.append(_Found(index, Choice(shown[0], found_in, tuple(dict.fromkeys(shown[1:])), False),
-                                    _own_texts(document, element, identified), "alt" in element.attributes,
+                                    _own_texts(document, element), "alt" in element.attributes,
                                     *declared_size(element), behind=found_in in _BACKGROUNDS))
                 break
     return found
@@ -213,18 +211,18 @@ def _sources(document: Document, index: int) -> list[Element]:
             if element.tag == "source"]
 
 
-def _own_texts(document: Document, element: Element, identified: dict[str, int]) -> list[SourceText]:
+def _own_texts(document: Document, element: Element) -> list[SourceText]:
     attributes = element.attributes
-    labels = [document.text_of(identified[name])
-              for attribute in ("aria-labelledby", "aria-describedby")
-              for name in attributes.get(attribute, "").split()[:4] if name in identified]
+    labels = [document.text_of(index)
+              for attribute in ("aria-labelledby", "aria-describedby") if attribute in attributes
+              for name in attributes[attribute].split()[:4] if (index := document.identified(name)) is not None]
     texts = [("alt", attributes.get("alt", "")), ("title", attributes.get("title", "")),
              ("aria_label", attributes.get("aria-label", "")), *(("aria_label", label) for label in labels)]
     return _texts(texts)
 
 
 def _texts(texts: list[tuple[str, str]]) -> list[SourceText]:
-    folded = [SourceText(source, first_words(fold(text), MAX_TEXT)) for source, text in texts]
+    folded = [SourceText(source, first_words(fold(text), MAX_TEXT)) for source, text in texts if text]
     return [text for text in folded if text.text]
 
 
@@ -255,7 +253,7 @@ def _named_images(parsed: ParsedPage) -> list[_Found]:
 def _meta_images(parsed: ParsedPage) -> Iterator[_Found]:
     """Yields og:image and twitter:image; `og:image:alt`, `:width` and `:height` belong to the image before them."""
     named = dict(reversed(parsed.metas))
-    places = [index for index, element in enumerate(parsed.document.elements) if element.tag == "meta"]
+    places = parsed.document.tagged("meta")
     last: _Found | None = None
     for place, (name, content) in zip(_meta_places(parsed, places), parsed.metas, strict=False):
         family = "twitter" if name.startswith("twitter:") else "og"
@@ -290,7 +288,8 @@ def _meta_places(parsed: ParsedPage, places: list[int]) -> list[int]:
 
 
 def _linked_images(parsed: ParsedPage) -> Iterator[_Found]:
-    for index, element in enumerate(parsed.document.elements):
+    for index in parsed.document.tagged(*_NAMING):
+        element = parsed.document.elements[index]
         if element.tag == "link" and "image_src" in element.attributes.get("rel", "").lower().split():
             url = resolve(element.attributes.get("href", ""), parsed.base)
             if url is not None:

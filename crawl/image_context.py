@@ -31,7 +31,7 @@ class Surroundings:
         self._document = document
         self._images = list(images)
         elements = document.elements
-        self._headings = [index for index, element in enumerate(elements) if element.tag in _HEADINGS]
+        self._headings = document.tagged(*_HEADINGS)
         self._captions = [index for index, element in enumerate(elements)
                           if element.tag == "figcaption"
                           or "class" in element.attributes and _has_caption_class(element.attributes["class"])]

@@ -33,7 +33,7 @@ class SandboxLimits:
 
     memory: int = 1 << 30          # bytes of address space
     item_s: float = 10.0           # wall time of one item
-    items: int = 2_000             # a child lives so long, in items
+    items: int = 10_000            # a child lives so long, in items: its memory stays the same over 10,000 pages
     bytes: int = 512 << 20         # and in bytes of input
     window: int = 4                # items under way
     window_bytes: int = 8 << 20

@@ -32,7 +32,8 @@ def test_every_rule_is_read_as_tldextract_reads_it():
         found = extract.extract_str(name)
         return f"{found.domain}.{found.suffix}".lstrip(".") if found.suffix else ""
 
-    names = {f"{before}{rule.lstrip('!').replace('*', 'any')}" for rule in suffixes.rules() for before in ("a.", "b.a.")}
+    names = {f"{before}{rule.lstrip('!').replace('*', 'any')}" for rule in suffixes.rules()
+             for before in ("a.", "b.a.")}
     differ = {name for name in names if suffixes.registrable(name) != theirs(name)}
     assert len(names) > 15_000
     # Theirs forgets a wildcard where a label of its own stands beside it, here *.psl.hrsn.dev and *.wc.psl.hrsn.dev.
