@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import socket
@@ -47,7 +48,7 @@ class Server:
     folder: pathlib.Path
     ports: dict[tuple[str, int], int]      # (scheme, latency in ms) -> port
     bundle: pathlib.Path                   # authorities of the system, and the test's own
-    hosts_file: pathlib.Path
+    etc: dict[str, pathlib.Path]           # name below /etc -> the file that a client finds there
 
     def origin(self, scheme: str, latency_ms: int) -> str:
         """Returns a format of a host's number: `http://h0001.test:19000`."""
@@ -64,7 +65,8 @@ class Server:
 
     def client(self, command: Sequence[str]) -> list[str]:
         """Returns the command on the client's core, where the names of the benchmark have addresses."""
-        return ["unshare", "-m", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(self.hosts_file),
+        binds = [f"mount --bind {shlex.quote(str(path))} /etc/{name}" for name, path in self.etc.items()]
+        return ["unshare", "-m", "sh", "-c", " && ".join([*binds, 'exec "$@"']), "sh",
                 "taskset", "-c", CLIENT_CORE, *command]
 
 
@@ -104,7 +106,7 @@ def nginx(folder: pathlib.Path, root: pathlib.Path, hosts: int, *, resumption: b
         for port in (http, https, slow_http, slow_https):
             _wait_for(port)
         yield Server(folder, {("http", 0): http, ("https", 0): https, ("http", LATENCY_MS): slow_http,
-                              ("https", LATENCY_MS): slow_https}, bundle, names)
+                              ("https", LATENCY_MS): slow_https}, bundle, {"hosts": names})
     finally:
         for process in started:
             with contextlib.suppress(ProcessLookupError):

@@ -73,7 +73,12 @@ def _peer_outcome(row: Mapping[str, str]) -> tuple[str, str]:
         return "ok", row["sha256"]
     if row["status"] == "failed_to_resize":
         return "not_an_image", ""
-    return ("http_404" if "404" in (row["error_message"] or "") else row["status"]), ""
+    message = row["error_message"] or ""
+    for sign, outcome in (("404", "http_404"), ("Errno -2]", "dns_error"), ("Errno -5]", "dns_error"),
+                          ("Errno -3]", "dns_failure")):
+        if sign in message:
+            return outcome, ""
+    return row["status"], ""
 
 
 def _measured(server: Server, commands: Sequence[Sequence[str]], log: pathlib.Path,

@@ -26,8 +26,11 @@ _NEVER = (".invalid", ".onion")    # names that no server is to be asked for (RF
 class DnsLimits:
     """How names are resolved."""
 
-    timeout_s: float = 5.0         # of one try
-    tries: int = 2
+    timeout_s: float = 10.0        # of one name, all its tries
+    # c-ares waits for a try five times as long as the server's last answers took on average, at least 250 ms, and for
+    # each further one twice as long: with two tries a name that takes 900 ms at a quick server never had its answer.
+    first_s: float = 2.0           # of the first try while nothing is known of the server
+    tries: int = 6
     under_way: int = 64            # lookups at once
     least_s: float = 60.0          # an answer is kept at least so long, whatever its TTL ...
     most_s: float = 3600.0         # ... and at most so long
@@ -76,6 +79,11 @@ class DnsCost:
 Ask = Callable[[str, Callable[[Any, int | None], None]], None]
 
 
+def open_channel(limits: DnsLimits, **server: Any) -> Any:
+    """Returns what asks the system's name servers; `server` names others for tests (options of pycares.Channel)."""
+    return pycares.Channel(timeout=limits.first_s, tries=limits.tries, flags=_NO_SEARCH, **server)
+
+
 class Resolver:
     """Resolves names; `lookup` asks, `ended` gives what came."""
 
@@ -90,9 +98,9 @@ class Resolver:
         self._kept: collections.OrderedDict[str, tuple[float, Lookup]] = collections.OrderedDict()
         self._tokens: dict[str, list[Any]] = {}              # name that is asked for, or waits -> who wants it
         self._waiting: collections.deque[str] = collections.deque()
-        self._started: dict[str, float] = {}
-        # c-ares calls back from a thread of its own.
-        self._answers: queue.SimpleQueue[tuple[str, Any, int | None]] = queue.SimpleQueue()
+        self._started: dict[str, float] = {}                 # in the order in which they began
+        # c-ares calls back from a thread of its own: (name, when it was asked for, result, error).
+        self._answers: queue.SimpleQueue[tuple[str, float, Any, int | None]] = queue.SimpleQueue()
 
     def close(self) -> None:
         """Gives up what is under way."""
@@ -120,12 +128,15 @@ class Resolver:
 
     def ended(self) -> Iterator[tuple[Any, Lookup]]:
         """Yields (token, what came) of every lookup that has ended since."""
+        self._give_up()
         while True:
             try:
-                name, result, error = self._answers.get_nowait()
+                name, started, result, error = self._answers.get_nowait()
             except queue.Empty:
                 return
-            started = self._started.pop(name)
+            if self._started.get(name) != started:             # it was given up
+                continue
+            del self._started[name]
             found, lifetime = self._read(result, error, self._clock() - started)
             self.cost.asked += 1
             self.cost.seconds += found.seconds
@@ -137,17 +148,25 @@ class Resolver:
 
     def _begin(self) -> None:
         while self._waiting and len(self._started) < self._limits.under_way:
-            name = self._waiting.popleft()
-            self._started[name] = self._clock()
-            self._ask(name, lambda result, error, name=name: self._answers.put(       # type: ignore[misc]
-                (name, result, error)))
+            name, now = self._waiting.popleft(), self._clock()
+            self._started[name] = now
+            self._ask(name, lambda result, error, name=name, now=now: self._answers.put(       # type: ignore[misc]
+                (name, now, result, error)))
+
+    def _give_up(self) -> None:
+        """Ends the lookups whose time is over, whatever c-ares still waits for."""
+        latest = self._clock() - self._limits.timeout_s
+        for name, started in self._started.items():
+            if started > latest:
+                return
+            self._answers.put((name, started, None, pycares.errno.ARES_ETIMEOUT))
 
     def _ask_system(self, name: str, callback: Callable[[Any, int | None], None]) -> None:
         if name.endswith(_NEVER):
             callback(None, pycares.errno.ARES_ENOTFOUND)
             return
         if self._channel is None:
-            self._channel = pycares.Channel(timeout=self._limits.timeout_s, tries=self._limits.tries, flags=_NO_SEARCH)
+            self._channel = open_channel(self._limits)
         try:
             self._channel.getaddrinfo(name, None, type=1, callback=callback)       # SOCK_STREAM
         except (UnicodeError, ValueError):                                         # a label of more than 63 letters

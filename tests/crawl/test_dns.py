@@ -12,7 +12,7 @@ import pycares
 import pytest
 
 from crawl import progress, run_log
-from crawl.dns import DnsCost, DnsLimits, Resolver
+from crawl.dns import DnsCost, DnsLimits, Resolver, open_channel
 from crawl.fetch import Client
 from crawl.policy import FetchPolicy, Network
 from crawl.tally import Tally
@@ -119,11 +119,13 @@ class Server(threading.Thread):
             what = self.zone.get(name, "nxdomain")
             if what == "silent":
                 continue
+            wait_s, what = what if isinstance(what, tuple) else (0.0, what)
             addresses = [] if isinstance(what, str) or kind != 1 else [what[0] if len(what) == 1 else what.pop(0)]
             code = {"nxdomain": 3, "servfail": 2}.get(what, 0) if isinstance(what, str) else 0
             head = query[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(addresses), 0, 0)
             body = b"".join(b"\xc0\x0c" + struct.pack("!HHIH", 1, 1, 1, 4) + socket.inet_aton(one) for one in addresses)
-            self.socket.sendto(head + query[12:at + 5] + body, peer)
+            reply = head + query[12:at + 5] + body
+            threading.Timer(wait_s, self.socket.sendto, (reply, peer)).start()
 
 
 @pytest.fixture()
@@ -183,6 +185,40 @@ def test_rebinding_is_never_dialled_and_the_name_is_asked_once(zone):
         with pytest.raises(TimeoutError):
             listening.accept()
     assert [kind for name, kind in server.questions].count(1) == 1
+
+
+def test_a_slow_name_of_a_quick_server_has_its_time():
+    """c-ares shortens its tries to 250 ms at a server that was quick: two of them were over before 900 ms."""
+    made = {f"h{number}.example.com": ["192.0.2.1"] for number in range(20)} | {"slow.example.com": (0.9, ["192.0.2.2"])}
+    server = Server(made)
+    channel = open_channel(DnsLimits(), servers=["127.0.0.1"], udp_port=server.port, lookups="b")
+    resolver = Resolver(ask=lambda name, callback: channel.getaddrinfo(name, None, type=1, callback=callback))
+    found = {}
+    for name in made:
+        resolver.lookup(name, name)
+        until = time.monotonic() + 10
+        while resolver.under_way and time.monotonic() < until:
+            found |= dict(resolver.ended())
+            time.sleep(0.005)
+    channel.close()
+    server.socket.close()
+    assert found["slow.example.com"].addresses == ("192.0.2.2",) and 0.9 <= found["slow.example.com"].seconds < 5
+    assert {one.outcome for one in found.values()} == {""}
+
+
+def test_a_name_has_a_deadline_and_what_comes_later_is_not_taken(made):
+    resolver, servers, clock = made
+    resolver.lookup("a", 1)
+    clock.now += 9.9
+    assert not list(resolver.ended())
+    clock.now += 0.2
+    assert [(token, found.outcome) for token, found in resolver.ended()] == [(1, "dns_failure")]
+    clock.now += 60
+    assert resolver.lookup("a", 2) is None
+    servers.answer("192.0.2.1")                            # of the first question
+    assert not list(resolver.ended())
+    servers.answer("192.0.2.2")
+    assert [(token, found.addresses) for token, found in resolver.ended()] == [(2, ("192.0.2.2",))]
 
 
 def test_names_that_nobody_is_asked_for():
