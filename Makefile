@@ -94,6 +94,9 @@ bench-fetch: install    ## the stage images against img2dataset, a core each (ab
 bench-fetch-tls: install ## the fetcher alone over TLS, and pages with WARC, a CPU-second (root, nginx)
 	$(BIN)/python -m benchmarks.fetch_tls
 
+bench-dns: install        ## the stage images behind a slow, failing resolver, against img2dataset (root, nginx)
+	$(BIN)/python -m benchmarks.dns
+
 bench-commit: install     ## how long a commit of 256 MiB to a slow store stops the fetch loop
 	$(BIN)/python -m benchmarks.commit
 

@@ -19,9 +19,8 @@ from crawl.traps import Place, TrapRules, fault_of
 DUE, NOFOLLOW, REACHED = "due", "nofollow", "reached_by_redirect"
 _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
 # A later round may end otherwise; everything else that is not ok is the answer.
-_PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_error", "dns_failure", "disconnected",
-                      "protocol_error", "http_408", "http_425", "http_429", "http_500", "http_502", "http_503",
-                      "http_504"})
+_PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_failure", "disconnected", "protocol_error",
+                      "http_408", "http_425", "http_429", "http_500", "http_502", "http_503", "http_504"})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -77,6 +76,8 @@ def is_passing(outcome: str) -> bool:
 
     >>> is_passing("http_503"), is_passing("deferred_budget"), is_passing("http_404")
     (True, True, False)
+    >>> is_passing("dns_failure"), is_passing("dns_error")         # no answer; no such name
+    (True, False)
     """
     return outcome in _PASSING or is_deferred(outcome)
 

@@ -26,8 +26,9 @@ from crawl.stages import Manifest, Stage, current, current_manifest, funnel_of, 
 from crawl.suppress import suppression
 from crawl.tables import FileEntry
 
-# 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators
-FORMAT = 5
+# 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators;
+# 6: a name that does not exist is not asked for again
+FORMAT = 6
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 

@@ -40,8 +40,8 @@ from crawl.tables import FileEntry, from_row, read_table
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
 # 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
 # 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds;
-# 12: metadata records, validators
-FORMAT = 12
+# 12: metadata records, validators; 13: a name that does not exist is not asked for again
+FORMAT = 13
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
