@@ -13,7 +13,7 @@ from filter.filter_config import FilterConfig
 from filter.judge_run import Run
 from filter.presets import missing_of, notes_on
 from filter.records import Best, ClipFacts, ImageFacts, ImageOutcome, Judged, Pair
-from filter.scoring import scorer_digest, scorer_facts
+from filter.scoring import scorer, scorer_digest, scorer_facts
 
 FORMAT = 6                         # 5: near-duplicates of both hashes; 6: presets, an open_clip network
 _RECORDS: dict[str, tuple[type, str]] = {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
@@ -59,7 +59,11 @@ def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = 
 
     run("filter", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _RECORDS}
+    off = clip_notes(config.clip, config.min_cosine)
     have = {name for name in ("weights", "unsafe_head") if getattr(config.clip, name)}
+    if not weights and getattr(scorer(config.scorer, config.scorer_path), "reads_cosine", False):
+        off.append("scorer weak: its feature cosine was not run, for there are no weights of CLIP (--set "
+                   "clip.weights=CHECKPOINT); it was trained with it, and orders worse without")
     unread = [f"{evaluation.unreadable} of {source.count} evaluation images do not decode: only their very bytes are "
               "kept out"] if source and evaluation.unreadable else []
     return stage.commit(tables, [funnel_of("filter", "image", tables["image_outcomes"]),
@@ -68,5 +72,4 @@ def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = 
                                "preset": {"name": config.preset, "not_reproduced": missing_of(config.preset, have)},
                                **clip_extra(weights)}
                         | ({"decontaminate": evaluation_facts(source, evaluation)} if source else {}),
-                        notes=clip_notes(config.clip, config.min_cosine)
-                        + notes_on(config.preset, inputs["judge"].config, have) + unread)
+                        notes=off + notes_on(config.preset, inputs["judge"].config, have) + unread)

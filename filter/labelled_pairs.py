@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import math
 import pathlib
 from collections.abc import Sequence
 
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 
 from crawl.errors import UsageError
 from crawl.records import Image
-from crawl.stages import current_manifest
+from crawl.stages import current, current_manifest
 from crawl.tables import read_table
 from filter.captions import normalise_caption
 from filter.images import DECODED
 from filter.pair_features import FEATURES, pair_features
-from filter.records import ImageFacts, Judged
+from filter.records import ClipFacts, ImageFacts, Judged
 
 _BY_URL = {"image_url", "caption", "label"}
 _BY_CONTENT = {"image_sha256", "text_sha256", "label"}
@@ -67,7 +68,11 @@ def read_labels(path: str) -> PairLabels:
 
 
 def labelled_pairs(out: str, labels: PairLabels) -> LabelledPairs:
-    """Returns the labelled pairs whose image arrived and decodes, each once, from its best occurrence by id."""
+    """Returns the labelled pairs whose image arrived and decodes, each once, from its best occurrence by id.
+
+    With the cosines of the root's stage `clip`, where a network ran.
+    """
+    cosines = _cosines(out)
     judged, images, facts = (current_manifest(out, stage) for stage in ("judge", "images", "features"))
     sha256_of = {row.url_key: row.sha256 for path in images.paths("images") for row in read_table(path, Image)
                  if row.outcome == "ok"}
@@ -82,12 +87,22 @@ def labelled_pairs(out: str, labels: PairLabels) -> LabelledPairs:
                     continue
                 name = (row.image_url if labels.by_url else fact.sha256, text_sha256(caption.text))
                 if name in labels.labels and (name not in found or row.occurrence < found[name][0]):
-                    found[name] = (row.occurrence, pair_features(fact, row, caption))
+                    found[name] = (row.occurrence, pair_features(
+                        fact, row, caption, cosines.get((fact.sha256, normalise_caption(caption.text)), math.nan)))
     names = sorted(found)
     return LabelledPairs(
         np.array([found[name][1] for name in names], dtype=np.float64).reshape(-1, len(FEATURES)),
         np.array([labels.labels[name][0] for name in names], dtype=np.int64),
         tuple(labels.labels[name][1] for name in names), len(labels.labels) - len(found))
+
+
+def _cosines(out: str) -> dict[tuple[str, str], float]:
+    """Returns (image, normalised caption) -> cosine, {} where no network ran in this root."""
+    if "clip" not in current(out):
+        return {}
+    return {(row.sha256, identity): cosine for path in current_manifest(out, "clip").paths("clip")
+            for row in read_table(path, ClipFacts)
+            for identity, cosine in zip(row.identities, row.cosines, strict=True)}
 
 
 def joined(parts: Sequence[LabelledPairs]) -> LabelledPairs:

@@ -24,16 +24,18 @@ TEXT_FEATURES = (
 IMAGE_FEATURES = ("log_pixels", "aspect", "natural", "entropy", "deviation", "in_main", "log_images_on_page",
                   "from_head")
 CROSS_FEATURES = ("file_name_overlap", "page_title_overlap", "is_page_title", "colours_found", "colours_missing",
-                  "sources_agreeing")
+                  "sources_agreeing", "cosine")
+COSINE_NOT_RUN = -1.0              # no network saw the pair, and no cosine of one is so low
 FEATURES = TEXT_FEATURES + IMAGE_FEATURES + CROSS_FEATURES
 # Who speaks of himself or to the reader describes no picture.
 _PERSONS = frozenset(("i", "me", "my", "mine", "we", "us", "our", "ours", "you", "your", "yours"))
 _FOUND_SHARE = 0.01                # of the image's area: a colour that is there
 
 
-def pair_features(facts: ImageFacts, row: Judged, caption: Caption) -> tuple[float, ...]:
-    """Returns the values of FEATURES for one image and one caption of one occurrence."""
-    values = (*_text_values(caption), *_image_values(facts, row), *_cross_values(facts, row, caption))
+def pair_features(facts: ImageFacts, row: Judged, caption: Caption, cosine: float = math.nan) -> tuple[float, ...]:
+    """Returns the values of FEATURES for one image and one caption of one occurrence; NaN: no network saw them."""
+    values = (*_text_values(caption), *_image_values(facts, row), *_cross_values(facts, row, caption),
+              cosine if math.isfinite(cosine) else COSINE_NOT_RUN)
     return tuple(map(on_grid, values))
 
 

@@ -79,6 +79,7 @@ class WeakScorer:
         if unknown:
             raise UsageError(f"{path}: trained on other features ({unknown[0]}); train it again with "
                              f"`imagebert scorer train`")
+        self.reads_cosine = "cosine" in names
         self._columns = [FEATURES.index(name) for name in names]
 
     def score(self, facts: ImageFacts, texts: Sequence[tuple[Judged, Caption]],
@@ -86,7 +87,9 @@ class WeakScorer:
         """Returns the calibrated probabilities of the trees, on the grid."""
         if not texts:
             return []
-        values = np.array([pair_features(facts, row, caption) for row, caption in texts])[:, self._columns]
+        seen = list(cosines) or [math.nan] * len(texts)
+        values = np.array([pair_features(facts, row, caption, cosine)
+                           for (row, caption), cosine in zip(texts, seen, strict=True)])[:, self._columns]
         return [_gridded(self._calibrated(float(p))) for p in self._trees.predict(values, num_threads=1)]
 
     def _calibrated(self, p: float) -> float:

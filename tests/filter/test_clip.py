@@ -195,3 +195,32 @@ def test_weights_and_heads_that_do_not_fit_are_one_line(root, folder, tmp_path):
         assert "\n" not in str(raised.value)
     with pytest.raises(UsageError, match="scorer clip reads"):
         clip_weights(ClipConfig(), "clip")
+
+
+def test_the_cosine_is_a_feature_of_the_weak_scorer_and_not_run_is_said(root, folder, tmp_path):
+    import lightgbm
+
+    from filter.labelled_pairs import PairLabels, labelled_pairs, text_sha256
+    from filter.pair_features import COSINE_NOT_RUN, FEATURES
+    from filter.scoring import weak_text
+    filter_pairs(root, config(folder), tiny_web.run)
+    row = clip_rows(root)[0]
+    labels = PairLabels(False, {(row.sha256, text_sha256(name)): (1, "a") for name in row.identities})
+    at = FEATURES.index("cosine")
+    assert sorted(labelled_pairs(root, labels).values[:, at]) == sorted(row.cosines)
+    random = np.random.default_rng(1)
+    values = random.random((60, 1))
+    trees = lightgbm.train({"objective": "binary", "num_threads": 1, "deterministic": True, "verbose": -1,
+                            "min_data_in_leaf": 2}, lightgbm.Dataset(values, (values[:, 0] > 0.5).astype(int),
+                                                                     feature_name=["cosine"]), 3)
+    model = tmp_path / "weak.txt"
+    model.write_text(weak_text(trees.model_to_string(), 1.0, 0.0))
+    from filter.scoring import scorer
+    weak = scorer("weak", str(model))
+    from filter.records import Caption
+    from tests.filter.test_scoring import PHOTOGRAPH, ROW
+    one = [(ROW, Caption("alt", "A heron", "A heron", ""))]
+    (high,), (low,), (missing,) = (weak.score(PHOTOGRAPH, one, given) for given in ([0.9], [0.1], []))
+    assert high > low == missing and COSINE_NOT_RUN == -1
+    off = filter_pairs(root, FilterConfig(buckets=1, scorer="weak", scorer_path=str(model)), tiny_web.run)
+    assert any("its feature cosine was not run" in note for note in off.notes)
