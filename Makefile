@@ -7,7 +7,7 @@ SHARED ?= ../shared
 IMAGES ?= labelled-images
 FLINK_HOME ?= .flink
 
-.PHONY: demo flink-demo test test-flink test-flink-full test-slow test-gpu check install system system-bench clean
+.PHONY: demo flink-demo test test-flink test-flink-full test-s3 test-gs test-slow test-gpu check install system system-bench clean
 # Every bench-... is a command, none is a file.
 .PHONY: bench $(shell sed -n 's/^\(bench-[a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
@@ -27,7 +27,7 @@ test: install           ## the tests that take minutes, without services, networ
 	$(BIN)/python -m pytest
 
 test-slow: install      ## the long ones: kill points, flickr8k, learning
-	$(BIN)/python -m pytest -m "slow and not flink"
+	$(BIN)/python -m pytest -m "slow and not flink and not store"
 
 test-gpu: install       ## the ones that need a GPU
 	$(BIN)/python -m pytest -m gpu
@@ -41,6 +41,13 @@ test-flink: install     ## the build on Flink at parallelism 2 with a TaskManage
 test-flink-full: install ## every parallelism, every kill, on 500 images
 	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) IMAGEBERT_FLINK_IMAGES=500 \
 	  $(BIN)/python -m pytest -m flink tests/deploy
+
+test-s3: install        ## names, leases and uploads on an S3 server of this machine that fails now and then (moto's; needs a package index)
+	IMAGEBERT_S3_SERVER=$$($(BIN)/python -m benchmarks.peers moto)/bin/moto_server $(BIN)/python -m pytest -m store tests/stores -k s3
+
+test-gs: install        ## the same on a Google Cloud Storage of this machine (fake-gcs-server, built with Go)
+	test -x .stores/fake-gcs-server || GOBIN=$(abspath .stores) go install github.com/fsouza/fake-gcs-server@v1.56.1
+	IMAGEBERT_GCS_SERVER=$(abspath .stores/fake-gcs-server) $(BIN)/python -m pytest -m store tests/stores -k gs
 
 check: install          ## lint, types, import directions
 	$(BIN)/ruff check .
@@ -126,6 +133,10 @@ bench-validate: install ## megabytes and samples a core-second that `shards vali
 
 bench-regions: install  ## what u8 and f16 lose of region features; rows of region files a core-second
 	$(BIN)/python -m benchmarks.regions
+
+bench-object-store: install ## shards on an S3 server on loopback at 0 and 20 ms: read and written (needs Go)
+	test -x .stores/gofakes3 || GOBIN=$(abspath .stores) go install github.com/johannesboyne/gofakes3/cmd/gofakes3@v1.2.0
+	$(BIN)/python -m benchmarks.object_store --server $(abspath .stores/gofakes3)
 
 bench-wat: install      ## a WAT file to image-text pairs, against cc2dataset (needs a package index)
 	$(BIN)/python -m benchmarks.wat

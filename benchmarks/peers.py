@@ -24,6 +24,7 @@ PEERS = {
                     "webdataset==0.2.111"),
     "cc2dataset": ("cc2dataset==1.5.0",),
     "imagededup": ("imagededup==0.3.3.post2", "torch==2.15.0", "pillow==12.3.0"),
+    "moto": ("moto[s3,server]==5.2.5",),
     "datasets": ("datasets==5.2.0", "pillow==12.3.0"),
     "mlcroissant": ("mlcroissant==1.1.1",),
     "webdataset-0.2": ("webdataset==0.2.111",),

@@ -11,11 +11,14 @@ import errno
 import functools
 import io
 import re
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from crawl.errors import UsageError
 
+T = TypeVar("T")
+_PAUSES_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 WINDOW = 8 << 20                   # bytes that a file opened for reading asks for at a time
 
 
@@ -76,19 +79,32 @@ def _line(error: BaseException) -> str:
     return str(error).splitlines()[0].partition(": <")[0].rstrip(" :")[:300]
 
 
+def in_full(read: Callable[[], T]) -> T:
+    """Returns what a read returns; one whose answer was cut is asked again, which the library does not always do."""
+    from obstore.exceptions import GenericError
+    for pause_s in _PAUSES_S:
+        try:
+            return read()
+        except GenericError as error:
+            if "body error" not in str(error):
+                raise
+        time.sleep(pause_s)
+    return read()
+
+
 def get_range(path: str, offset: int, length: int) -> bytes:
     """Returns at most `length` bytes from `offset`, fewer where the file ends; raises FileNotFoundError."""
     from obstore.exceptions import BaseError
     store, name = located(path)
     with told(path):
         try:
-            return bytes(store.get_range(name, start=offset, length=length)) if length else b""
+            return in_full(lambda: bytes(store.get_range(name, start=offset, length=length))) if length else b""
         except BaseError:
             # A range behind the end is an error to some stores and a shorter answer to others.
             left = int(store.head(name)["size"]) - offset
             if left >= length:
                 raise
-            return bytes(store.get_range(name, start=offset, length=left)) if left > 0 else b""
+            return in_full(lambda: bytes(store.get_range(name, start=offset, length=left))) if left > 0 else b""
     raise AssertionError("unreachable")
 
 

@@ -113,7 +113,10 @@ def read_manifest(out: str, folder: str) -> Manifest | None:
     for entries in manifest.tables.values():
         for entry in entries:
             file = storage.join(out, folder, entry.name)
-            found = storage.size(file) if storage.exists(file) else -1
+            try:
+                found = storage.size(file)
+            except FileNotFoundError:
+                found = -1
             if found != entry.bytes:
                 raise UsageError(f"{file}: the manifest says {entry.bytes} bytes, there are {max(found, 0)}; "
                                  f"remove {storage.join(out, folder)} to build the stage again")

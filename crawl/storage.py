@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from crawl.errors import UsageError
-from crawl.object_store import WINDOW, RemoteFile, StoreUsageError, get_range, is_remote, located, told
+from crawl.object_store import WINDOW, RemoteFile, StoreUsageError, get_range, in_full, is_remote, located, told
 
 __all__ = ["WINDOW", "StoreUsageError", "is_remote"]
 
@@ -75,7 +75,7 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     store, name = located(path)
     with told(path):
-        return bytes(store.get(name).bytes())
+        return in_full(lambda: bytes(store.get(name).bytes()))
     raise AssertionError("unreachable")
 
 
@@ -104,7 +104,8 @@ def names_in(path: str) -> list[str]:
         return sorted(os.listdir(path)) if os.path.isdir(path) else []
     store, name = located(path)
     with told(path):
-        return sorted(posixpath.basename(found["path"]) for found in store.list_with_delimiter(name)["objects"])
+        return sorted(posixpath.basename(found["path"])
+                      for found in in_full(lambda: store.list_with_delimiter(name))["objects"])
     raise AssertionError("unreachable")
 
 
@@ -115,7 +116,7 @@ def folders_in(path: str) -> list[str]:
     store, name = located(path)
     with told(path):
         return sorted(posixpath.basename(found.rstrip("/"))
-                      for found in store.list_with_delimiter(name)["common_prefixes"])
+                      for found in in_full(lambda: store.list_with_delimiter(name))["common_prefixes"])
     raise AssertionError("unreachable")
 
 
@@ -215,7 +216,7 @@ def names_below(path: str) -> list[str]:
                       for folder, _, names in os.walk(path) for name in names)
     store, prefix = located(path)
     with told(path):
-        found = [str(one["path"]) for chunk in store.list(prefix=prefix) for one in chunk]
+        found = in_full(lambda: [str(one["path"]) for chunk in store.list(prefix=prefix) for one in chunk])
     return sorted(posixpath.relpath(name, prefix) for name in found)
 
 
@@ -237,8 +238,7 @@ def read_version(path: str) -> Versioned | None:
     store, name = located(path)
     with told(path):
         try:
-            found = store.get(name)
-            return Versioned(bytes(found.bytes()), _mark(found.meta))
+            return in_full(lambda: _versioned(store.get(name)))
         except FileNotFoundError:
             return None
     raise AssertionError("unreachable")
@@ -281,6 +281,10 @@ def _swap_local(path: str, data: bytes, old: Versioned | None) -> Versioned | No
             return None
         os.replace(_write_temporary(path, data), path)
     return Versioned(data, {})
+
+
+def _versioned(found: Any) -> Versioned:
+    return Versioned(bytes(found.bytes()), _mark(found.meta))
 
 
 def _mark(facts: Any) -> dict[str, str]:

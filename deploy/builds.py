@@ -43,7 +43,7 @@ class Facts:
         return lines
 
 
-def dataset_command(ready: pathlib.Path, out: pathlib.Path, options: list[str]) -> list[str]:
+def dataset_command(ready: pathlib.Path, out: pathlib.Path | str, options: list[str]) -> list[str]:
     """Returns `imagebert dataset` over the synthetic web; `options` are those of the build, and after `--` Beam's."""
     settings = [word for value in _SETTINGS for word in ("--set", value)]
     return [sys.executable, "-m", "imagebert", "dataset", "--run", "demo", "--web", str(ready), *settings,
