@@ -72,4 +72,4 @@ def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = 
                                "preset": {"name": config.preset, "not_reproduced": missing_of(config.preset, have)},
                                **clip_extra(weights)}
                         | ({"decontaminate": evaluation_facts(source, evaluation)} if source else {}),
-                        notes=off + notes_on(config.preset, inputs["judge"].config, have) + unread)
+                        notes=unread + off + notes_on(config.preset, inputs["judge"].config, have))
