@@ -16,6 +16,7 @@ import argparse
 import dataclasses
 import datetime
 import json
+import os
 import pathlib
 import statistics
 import tempfile
@@ -52,7 +53,8 @@ def cell(server: Server, folder: pathlib.Path, made: list[tuple[str, str, str]],
                 alike = likeness(dict(our_pictures(str(here / "ours"))), dict(their_pictures(here / "theirs")),
                                  folder / "www")
     result: dict[str, Any] = {"work": work, "scheme": scheme, "latency_ms": latency_ms, "images": len(made),
-                              "runs": repeat, "measured": datetime.date.today().isoformat()}
+                              "runs": repeat, "measured": datetime.date.today().isoformat(),
+                              "load": round(os.getloadavg()[0], 1)}
     result |= {"psnr": alike} if alike else {}
     for side, costs in runs.items():
         result[side] = _summary(costs)
@@ -111,11 +113,13 @@ def main() -> None:
         print(f"{line['work']} {line['scheme']:5} {line['latency_ms']:3} ms: {line['ratio_per_cpu_s']} times per "
               f"CPU-second, {line['ratio_per_wall_s']} times per second; correct {line['ours']['correct']} and "
               f"{line['img2dataset']['correct']} of {line['images']}")
-    marginal = _marginal(*cells[:2]) if cells[0]["images"] > cells[1]["images"] else {}
+    marginal = _marginal(*cells[:2]) if len(cells) > 1 and cells[0]["images"] > cells[1]["images"] else {}
     known = {_name(line) for line in cells}
-    earlier = RESULTS / f"{args.result}.json"
-    if only and earlier.exists():
-        cells += [line for line in json.loads(earlier.read_text())["cells"] if _name(line) not in known]
+    path = RESULTS / f"{args.result}.json"
+    if only and path.exists():
+        earlier = json.loads(path.read_text())
+        cells += [line for line in earlier["cells"] if _name(line) not in known]
+        marginal = marginal or earlier["marginal"]
     print(write_result(args.result, f"python -m benchmarks.fetch --first {args.first} --others {args.others} "
                                     f"--repeat {args.repeat}",
                        {"hosts": HOSTS, "concurrency": CONCURRENCY, "cells": cells, "marginal": marginal,
