@@ -121,7 +121,7 @@ def main() -> None:
         cells += [line for line in earlier["cells"] if _name(line) not in known]
         marginal = marginal or earlier["marginal"]
     print(write_result(args.result, f"python -m benchmarks.fetch --first {args.first} --others {args.others} "
-                                    f"--repeat {args.repeat}",
+                                    f"--repeat {args.repeat}" + (f" --only {args.only}" if only else ""),
                        {"hosts": HOSTS, "concurrency": CONCURRENCY, "cells": cells, "marginal": marginal,
                         "peer": other.versions()}))
 
