@@ -170,3 +170,15 @@ def test_what_would_be_captured_is_seen():
         lambda row, path, file: row, here, io.StringIO("open")))
     words = set().union(*(words_in(payload) for _, payload in payloads(graph.flink)))
     assert here in words and "StringIO" in words
+
+
+def test_the_step_with_a_network_alone_asks_for_an_accelerator():
+    config = RegionsConfig(extractor="bottom-up", weights="gs://w/x.pkl", accelerator="type:nvidia-tesla-t4;count:1")
+    none = RegionAddress("", "no_regions_found", "", 0, 0, "", 0)
+    graph = graph_of("regions", lambda root: root | DetectRegions(
+        "gs://b/o", ("gs://b/o/best-0",), Best, "regions/x", Weights(config, "ab", ()), none, ())).dataflow
+    hints = {one.unique_name: dict(graph.components.environments[one.environment_id].resource_hints)
+             for one in graph.components.transforms.values() if one.environment_id}
+    asking = {name for name, found in hints.items() if found}
+    assert {value for name in asking for value in hints[name].values()} == {b"type:nvidia-tesla-t4;count:1"}
+    assert asking and all("Detect/" in name or name.endswith("Detect") for name in asking)
