@@ -292,6 +292,18 @@ def funnel_of(stage: str, unit: str, entries: Iterable[FileEntry]) -> Funnel:
     return Funnel(stage, unit, rows, tuple(sorted(totals.items())))
 
 
+def check_accounted(stage: Stage, unit: str, given: Iterable[FileEntry], found: Iterable[FileEntry]) -> None:
+    """Raises UsageError unless a stage accounts for as many rows as it was given: an engine may lose some in silence.
+
+    Seen: a million rows on Beam's local runner with two worker processes on a crowded machine.
+    """
+    wanted, counted = (sum(entry.rows for entry in entries) for entries in (given, found))
+    if wanted != counted:
+        raise UsageError(f"{stage.name}: {wanted:,} rows of {unit} were given and {counted:,} are accounted for; the "
+                         f"engine lost rows, and nothing is committed: remove {stage.directory} and run again with "
+                         f"--workers 1, or on a cluster")
+
+
 def recorded_epoch() -> str:
     """Returns the `SOURCE_DATE_EPOCH` of this process, empty without one: a step takes it along to its workers."""
     return os.environ.get("SOURCE_DATE_EPOCH", "")

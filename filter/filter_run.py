@@ -5,7 +5,7 @@ from typing import Any
 
 from crawl import permission
 from crawl.records import Image
-from crawl.stages import Manifest, Stage, current_manifest, funnel_of
+from crawl.stages import Manifest, Stage, check_accounted, current_manifest, funnel_of
 from crawl.suppress import suppression
 from filter.clip_run import CLIP, clip_extra, clip_notes, clip_weights, measured_clip
 from filter.decontamination import evaluation_facts, evaluation_images, evaluation_source
@@ -59,6 +59,7 @@ def filter_pairs(out: str, config: FilterConfig, run: Run, decontaminate: str = 
 
     run("filter", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _RECORDS}
+    check_accounted(stage, "images", inputs["features"].tables["features"], tables["image_outcomes"])
     off = clip_notes(config.clip, config.min_cosine)
     have = {name for name in ("weights", "unsafe_head") if getattr(config.clip, name)}
     if not weights and getattr(scorer(config.scorer, config.scorer_path), "reads_cosine", False):

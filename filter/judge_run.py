@@ -9,7 +9,7 @@ from typing import Any
 from crawl import storage
 from crawl.permission import never_fetched
 from crawl.records import Candidate, ImageFetch
-from crawl.stages import Funnel, Manifest, Stage, current_manifest, funnel_of
+from crawl.stages import Funnel, Manifest, Stage, check_accounted, current_manifest, funnel_of
 from crawl.suppress import suppression
 from crawl.tables import read_table
 from filter.judging import JudgeConfig
@@ -54,6 +54,7 @@ def judge(out: str, config: JudgeConfig, run: Run) -> Manifest:
 
     run("judge", build)
     tables = {name: tuple(entries_of(stage.directory, name, config.buckets)) for name in _TABLES}
+    check_accounted(stage, "candidates", crawl.tables["candidates"], tables["judged"])
     tables[_TEXTS] = tuple(entries_of(stage.directory, _TEXTS, 1))
     texts = sorted((row.outcome, row.texts) for entry in tables[_TEXTS]
                    for row in read_table(storage.join(stage.directory, entry.name), TextOutcome))

@@ -5,7 +5,16 @@ import pytest
 
 from crawl import storage
 from crawl.errors import UsageError
-from crawl.stages import Funnel, Stage, current, current_manifest, funnel_of, read_manifest, recorded_time
+from crawl.stages import (
+    Funnel,
+    Stage,
+    check_accounted,
+    current,
+    current_manifest,
+    funnel_of,
+    read_manifest,
+    recorded_time,
+)
 from crawl.tables import write_table
 
 
@@ -69,6 +78,16 @@ def test_a_funnel_that_does_not_add_up_is_a_bug(tmp_path):
     stage = Stage.open(str(tmp_path), "judge", 1, Rules(), {})
     with pytest.raises(AssertionError, match="does not add up"):
         stage.commit({}, [Funnel("judge", "pair", 3, (("kept", 1), ("too_small", 1)))])
+
+
+def test_rows_that_an_engine_lost_are_one_line_and_no_manifest(tmp_path):
+    stage = Stage.open(str(tmp_path), "judge", 1, Rules(), {"crawl": "ab"})
+    given = [write_table(stage.directory, "given.parquet", Row, [Row("a", "kept"), Row("b", "kept"), Row("c", "kept")])]
+    found = [write_table(stage.directory, "found.parquet", Row, [Row("a", "kept"), Row("b", "kept")])]
+    check_accounted(stage, "candidates", given, given)
+    with pytest.raises(UsageError, match="judge: 3 rows of candidates were given and 2 are accounted"):
+        check_accounted(stage, "candidates", given, found)
+    assert stage.finished() is None
 
 
 def test_a_half_finished_fetch_refuses_other_settings(tmp_path):
