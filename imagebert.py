@@ -215,6 +215,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of the one command; each package registers its own sub-commands."""
     import crawl.cli
     import crawl.cli_candidates
+    import crawl.cli_cdxj
     import crawl.cli_quarantine
     import crawl.cli_robots
     import demo.cli
@@ -265,8 +266,8 @@ def parser() -> argparse.ArgumentParser:
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
-    for package in (crawl.cli, crawl.cli_robots, crawl.cli_quarantine, crawl.cli_candidates, filter.cli,
-                    filter.cli_quality, shards.cli_regions, shards.cli, train.cli, train.cli_evaluate,
+    for package in (crawl.cli, crawl.cli_robots, crawl.cli_quarantine, crawl.cli_cdxj, crawl.cli_candidates,
+                    filter.cli, filter.cli_quality, shards.cli_regions, shards.cli, train.cli, train.cli_evaluate,
                     train.cli_search, train.cli_batch, train.cli_lineage, train.cli_trained_on, demo.cli):
         package.register(commands)
     return top
@@ -472,7 +473,7 @@ def main(argv: list[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     try:
         # `crawl` takes options and no words, so a word behind it is a command of its own.
-        joined = words[:1] == ["crawl"] and words[1:2] in (["robots"], ["quarantine"])
+        joined = words[:1] == ["crawl"] and words[1:2] in (["robots"], ["quarantine"], ["cdxj"])
         args = parser().parse_args([" ".join(words[:2]), *words[2:cut]] if joined else words[:cut])
         if hasattr(args, "named_run"):
             args.config = RUNS[args.named_run]()

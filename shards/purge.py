@@ -6,6 +6,8 @@
     4  OUT/shards/NEW/             every set of shards that holds something, written again (shards/rewrite.py)
     5  OUT/purged.jsonl            a line that says what was found, what was done, and that nothing is left
 
+`OUT/index.cdxj`, which names pages, goes as a whole: `imagebert crawl cdxj` makes it again.
+
 Folders go in the order of their inputs, so that a manifest names the digests its inputs have now.  Killed anywhere,
 each folder is as it was or as it shall be, and the same command goes on.  A folder keeps its name although its inputs
 have other digests: a later build does not take it for its own result, and derives it anew from the purged parts.
@@ -21,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from crawl import storage
+from crawl.cdxj import INDEX
 from crawl.errors import UsageError
 from crawl.stages import MANIFEST, Manifest, read_manifest, recorded_time
 from crawl.suppress import PURGE, Rule, Suppression, suppression
@@ -75,6 +78,7 @@ def targets_of(out: str) -> Targets:
 def purge(out: str, targets: Targets, say: Callable[[str], None] = lambda line: None) -> Purged:
     """Drops the targets from every stage folder of a root, whether it is current or not."""
     storage.replace_bytes(storage.join(out, PURGE), (json.dumps(targets.as_json(), indent=1) + "\n").encode())
+    storage.remove(storage.join(out, INDEX))                 # it may name them; `crawl cdxj` makes it again
     names = storage.names_below(out)
     half = tuple(folder + "/" for folder in _half_stages(names))
     for name in names:

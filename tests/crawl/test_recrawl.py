@@ -16,6 +16,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from crawl import tables, warc
+from crawl.cdxj import INDEX, write_index
 from crawl.errors import UsageError
 from crawl.frontier import FrontierRules, seed_entry
 from crawl.records import ALLOW, DENY, Candidate, CrawlEntry, FetchLog, FetchRow
@@ -226,6 +227,24 @@ def test_the_warc_of_a_recrawl_says_what_stands(twice: Twice) -> None:
         file.seek(revisit.revisit_offset)
         member = gzip.decompress(file.read(revisit.revisit_length))
     assert b"WARC-Type: revisit\r\n" in member and b"WARC-Target-URI: http://a.test/etag\r\n" in member
+
+
+def test_an_index_has_every_answer_and_revisit_of_both_crawls(twice: Twice, tmp_path: pathlib.Path) -> None:
+    shutil.copytree(twice.folder / "out", tmp_path / "out")
+    assert write_index(str(tmp_path / "out"))[1] == 2
+    indexed = [json.loads(line.split(" ", 2)[2]) for line in (tmp_path / "out" / INDEX).read_text().splitlines()]
+    theirs = []
+    for path in (*twice.first.paths("warc"), *twice.again.paths("warc")):
+        with open(path, "rb") as file:
+            records = ArchiveIterator(file)
+            for record in records:
+                if record.rec_type in ("response", "revisit"):
+                    theirs.append((record.rec_headers["WARC-Target-URI"], record.http_headers.get_statuscode(),
+                                   record.rec_headers["WARC-Payload-Digest"], str(records.get_record_offset()),
+                                   str(records.get_record_length()), path.removeprefix(f"{twice.first.out}/")))
+    assert sorted(theirs) == sorted((one["url"], one["status"], one["digest"], one["offset"], one["length"],
+                                     one["filename"]) for one in indexed)
+    assert len(theirs) == 22 and sum(one["mime"] == "warc/revisit" for one in indexed) == 11
 
 
 def test_what_changed_is_new_and_what_went_is_gone(web: Web, first: Manifest, tmp_path: pathlib.Path) -> None:

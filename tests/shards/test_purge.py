@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crawl import warc
+from crawl.cdxj import INDEX
 from crawl.errors import UsageError
 from crawl.stages import Stage, current, current_manifest, read_manifest
 from crawl.suppress import PURGE, Suppression, parse_rule
@@ -64,10 +65,11 @@ def is_whole(root: str) -> None:
 def test_what_is_purged_is_in_no_byte_and_the_rest_at_its_address(root: str, made: tuple[str, list[Made]]) -> None:
     gone = [made[1][3], made[1][10]]
     assert {needle for _, needle in files_with(root, needles(gone))} == set(needles(gone))
+    Path(root, INDEX).write_bytes(b"test,a)/ 20261123000000 " + needles(gone)[-1])
     old = current(root)
     words = [word for one in gone for word in ("--key", one.best.key)]
     assert parsed(*IMAGEBERT[1:], root, *words, "--purge") == 0
-    assert files_with(root, needles(gone)) == set() and not os.path.exists(f"{root}/{PURGE}")
+    assert files_with(root, needles(gone)) == set() and not {INDEX, PURGE} & set(os.listdir(root))
     assert {one.key for one in listed(load_shards(root))} == {one.best.key for one in made[1]} - {
         one.best.key for one in gone}
     is_whole(root)
