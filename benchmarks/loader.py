@@ -89,8 +89,9 @@ def read_ours(folder: str, samples: int, threads: int) -> dict[str, Any]:
     """Returns samples, seconds and CPU-seconds of one epoch of finished packs, and the share of padding."""
     from model.config import ModelConfig
     from shards.manifest import load_shards
-    from train.data import PackStream, StageStart, TrainingData
+    from train.data import TrainingData
     from train.plan import StageConfig, TrainConfig
+    from train.stream import PackStream, StageStart
     # Packs are whole: the one that the epoch ends in is the last.
     stage = StageConfig("pretrain", samples=samples - 2 * TOKENS // REGIONS, pairs=1024, tokens=TOKENS)
     model = ModelConfig(vocab_size=30_000 + len(SPECIALS), feature_dim=WIDTH, num_classes=1600)

@@ -26,7 +26,6 @@ from model.config import ModelConfig
 from model.imagebert import ImageBert, PaddedAttention
 from model.inputs import Pack
 from model.losses import LossWeights, covered_by
-from train.data import Step
 from train.flops import training_flops
 from train.masking import MaskingConfig, plan_masks
 from train.negatives import pairs_for_itm
@@ -35,6 +34,7 @@ from train.ranks import Ranks
 from train.schedule import OptimizerConfig, build_optimizer
 from train.step import StepGradient
 from train.step_budget import StepBudget
+from train.stream import Step
 
 WORDS, REGIONS = 17, 100           # 17 pieces with [CLS] and two [SEP] are 20 word tokens
 _GOALS = {"fixed": 0.50, "variable": 0.45, "eval": 0.50}

@@ -46,11 +46,12 @@ def batch_command(args: argparse.Namespace) -> int:
     for name, least in (("step", 0), ("lane", 0), ("sequences", 0)):
         if getattr(args, name) < least:
             raise UsageError(f"--{name} {getattr(args, name)}: give {least} or more")
-    from train.data import PackStream, StageStart, TrainingData
+    from train.data import TrainingData
     from train.mixture import open_sets
     from train.plan import check_facts
     from train.runs import RUNS
     from train.shown_batch import capacities, sequences_of
+    from train.stream import PackStream, StageStart
 
     sets = open_sets(args.shards)
     data = TrainingData(sets, regions=_ALL_REGIONS)

@@ -19,7 +19,7 @@ import torch
 from crawl.config import as_dict
 from model.imagebert import ImageBert
 from train.checkpoint import own_tensors
-from train.data import PackStream, StageStart, TrainingData, default_threads
+from train.data import TrainingData
 from train.order import LaneState, tokens_of
 from train.plan import StageConfig, TrainConfig, limits_of
 from train.randomness import torch_seed
@@ -27,6 +27,7 @@ from train.ranks import Ranks
 from train.schedule import build_optimizer
 from train.step import StepGradient
 from train.step_budget import StepBudget
+from train.stream import PackStream, StageStart, default_threads
 
 _PLANNED = 500         # steps of a stage that are planned in full; a longer one is reckoned from them
 _MEASURED = 3          # steps, after one to warm up

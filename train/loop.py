@@ -36,7 +36,7 @@ from train.checkpoint import (
     read_state,
     state_digest,
 )
-from train.data import REMOVED, PackStream, StageStart, Step, TrainingData, default_threads
+from train.data import REMOVED, TrainingData
 from train.extractor import keep_extractor
 from train.metrics import MetricsLog
 from train.mixture import digest_of, open_sets
@@ -49,6 +49,7 @@ from train.schedule import build_optimizer, learning_rate
 from train.step import StepGradient, StepResult, not_finite
 from train.step_budget import StepBudget
 from train.step_report import StepReport
+from train.stream import PackStream, StageStart, Step, default_threads
 
 _LEAST_SCALE = 2.0 ** -14      # of fp16's losses: below it, overflows are no accident
 

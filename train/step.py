@@ -16,11 +16,11 @@ from crawl.errors import UsageError
 from model.imagebert import ImageBert
 from model.inputs import Pack
 from model.losses import ACCURACIES, LOSSES, LossWeights, accuracies_of, losses_of
-from train.data import Step
 from train.precision import autocast, dtype_of
 from train.randomness import DROPOUT, torch_seed
 from train.ranks import FlatGradients, Ranks
 from train.step_budget import StepBudget
+from train.stream import Step
 
 LOGGED = (*LOSSES, *ACCURACIES)
 _SHOWN_KEYS = 4

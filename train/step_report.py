@@ -5,12 +5,12 @@ from typing import Any
 
 from model.losses import ACCURACIES, LOSSES
 from train.checkpoint import RunState
-from train.data import Step
 from train.flops import training_flops
 from train.plan import StageConfig, TrainConfig
 from train.schedule import learning_rate
 from train.step import LOGGED, StepResult
 from train.step_budget import StepBudget, verdict
+from train.stream import Step
 
 
 class StepReport:

@@ -8,8 +8,9 @@ from torch import Tensor
 from crawl.errors import UsageError
 from shards.manifest import load_shards
 from tests.train.made_shards import REGIONS, VOCAB, make_shards, small_config
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.plan import check_facts
+from train.stream import PackStream, StageStart
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,12 @@ import pytest
 from model import config as sizes
 from tests.train.made_shards import make_shards, small_config
 from train import cli, dry_run
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.dry_run import differences, measure, plan_of
 from train.mixture import open_sets
 from train.plan import DataFacts
 from train.runs import lait_base, lait_base_fast
+from train.stream import PackStream, StageStart
 
 FACTS = DataFacts(30522, 2048, 1600, 100, 41)
 

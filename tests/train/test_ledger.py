@@ -14,11 +14,12 @@ from tests.train.made_shards import REGIONS, make_shards, small_config
 from train import cli_trained_on
 from train import step as step_file
 from train.checkpoint import find_checkpoint, read_state
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.ledger import uses
 from train.loop import train
 from train.mixture import open_sets
 from train.plan import TrainConfig
+from train.stream import PackStream, StageStart
 
 
 def ran(shards, out, **changes):

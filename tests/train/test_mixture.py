@@ -10,9 +10,10 @@ from crawl.errors import UsageError
 from shards.index import load_index
 from shards.manifest import load_shards
 from tests.train.made_shards import REGIONS, make_shards, small_config
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.loop import train
 from train.mixture import digest_of, open_sets, parse_part
+from train.stream import PackStream, StageStart
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from shards.manifest import load_shards
 from tests.train.made_shards import REGIONS, make_shards, small_config
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.ranks import run_ranks
+from train.stream import PackStream, StageStart
 
 CONFIG = small_config(lanes=4, pretrain=240)
 TRIPLE = CONFIG.with_stage(dataclasses.replace(CONFIG.stage("pretrain"), itm="triple"))

@@ -10,8 +10,9 @@ from crawl.errors import UsageError
 from shards.manifest import load_shards
 from tests.train.made_shards import VOCAB, make_shards, small_config
 from train import cli_batch
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.shown_batch import capacities, sequences_of
+from train.stream import PackStream, StageStart
 
 CONFIG = small_config()
 SMALL = ["--set", "lanes=2", "--set", "pretrain.pairs=6", "--set", "pretrain.samples=96"]

@@ -12,12 +12,13 @@ from shards.manifest import load_shards
 from tests.train.made_shards import make_shards, small_config
 from train import step as step_file
 from train.checkpoint import find_checkpoint, read_state
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
 from train.loop import train
 from train.metrics import read_metrics
 from train.ranks import run_ranks
 from train.step import LOGGED, StepGradient
 from train.step_budget import StepBudget
+from train.stream import PackStream, StageStart
 
 CONFIG = small_config(lanes=4, pretrain=192)
 PRETRAIN = 1

@@ -13,7 +13,8 @@ from crawl.errors import UsageError
 from shards.manifest import load_shards
 from shards.window_cache import WindowCache
 from tests.train.made_shards import REGIONS, make_shards, small_config
-from train.data import PackStream, StageStart, TrainingData
+from train.data import TrainingData
+from train.stream import PackStream, StageStart
 
 
 @pytest.fixture(scope="module")
