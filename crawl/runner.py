@@ -1,6 +1,7 @@
 """What runs a job: Beam's local runner, named explicitly, or the engine that Beam's own options name."""
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import io
@@ -33,6 +34,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
 
     # What is imported stays to the end: looking through it for garbage again and again took a sixth of a stage's time.
     gc.freeze()
+    atexit.register(gc.unfreeze)         # else what is frozen looks leaked to libraries that count at the end
     gc.enable()
     # FnApiRunner by name: the default first tries to download another one; `multi_threading` grows without bound.
     local = ["--direct_num_workers", str(workers),

@@ -15,7 +15,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 from torch.utils.checkpoint import checkpoint
 
 from model.config import ModelConfig
@@ -164,6 +163,8 @@ def attention_over(pack: Pack, x_TD: Tensor, dropout: float) -> Attention:
     """Returns the attention of a pack: variable-length kernel on a GPU in half precision, else padded views."""
     half = x_TD.is_cuda and (x_TD.dtype in (torch.bfloat16, torch.float16) or torch.is_autocast_enabled("cuda"))
     if half and not dropout:      # the kernel has no dropout (training.md section 5)
+        from torch.nn.attention.varlen import varlen_attn  # it brings Triton along, which no CPU needs
+
         def attend(qkv: Tensor) -> Tensor:
             q, k, v = qkv.unbind(1)
             mixed_TD = cast(Tensor, varlen_attn(q, k, v, pack.cu_seqlens, pack.cu_seqlens, pack.longest, pack.longest))

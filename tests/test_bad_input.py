@@ -146,7 +146,7 @@ USAGE = [
     ("unknown image setting", ("images", "--out", "{root}/empty", "--set", "x=1"), ("'x=1'", "has no 'x'")),
     ("no cells", ("shards", "build", "--out", "{root}/empty", "--set", "patches.grid=0"), ("grid is 0", "1 to 10")),
     ("unknown scorer, before the crawl", ("dataset", *LOCAL, "--set", "filter.scorer=nope"),
-     ("'nope'", "prior and weak")),
+     ("'nope'", "prior, weak and clip")),
     ("no language model, before the crawl", ("dataset", *LOCAL, "--set", "judge.lid_path=/none"),
      ("'/none'", "lid.176")),
     ("heads that do not divide", (*PRETRAIN, "--set", "model.heads=3"), ("hidden 16", "heads 3")),
