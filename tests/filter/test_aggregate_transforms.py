@@ -12,8 +12,8 @@ from apache_beam.testing.util import assert_that, equal_to
 from filter.aggregate import AggregateRules, Copies, best_copies, copies_of
 from filter.aggregate_transforms import Aggregate, NearDuplicates, _CountBands, _dealt
 from filter.cases import best_card
+from filter.claim_transforms import _CappedClaims
 from filter.near_duplicates import NearRules, bands, pack
-from filter.transforms import _CappedClaims
 from tests.filter.test_aggregate import IMAGE, ROW, case
 
 
