@@ -10,9 +10,9 @@ from crawl.config import parsed
 from crawl.errors import UsageError
 from shards.index import load_index
 from shards.manifest import TOMBSTONES
+from tests.train.dying import dying_after
 from tests.train.made_shards import REGIONS, make_shards, small_config
 from train import cli_trained_on
-from train import step as step_file
 from train.checkpoint import find_checkpoint, read_state
 from train.data import TrainingData
 from train.ledger import uses
@@ -63,18 +63,10 @@ def test_a_damaged_sample_stops_or_leaves_an_empty_place_that_a_resume_repeats(t
     with pytest.raises(UsageError, match="another checksum .*--set damaged=skip"):
         train(small_config(pretrain=300), str(shards), str(tmp_path / "stopped"))
 
-    out, count, real = str(tmp_path / "out"), 0, step_file.add_gradients
-
-    def dying(*arguments):
-        nonlocal count
-        count += 1
-        if count > 40:
-            raise KeyboardInterrupt
-        real(*arguments)
+    out = str(tmp_path / "out")
 
     config = small_config(pretrain=300, damaged="skip", checkpoint_samples=24)
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(step_file, "add_gradients", dying)
+    with dying_after(40):
         train(config, str(shards), out)
     kept = read_state(find_checkpoint(out))
     (number, why), = kept.skipped
@@ -96,18 +88,10 @@ def test_a_removal_moves_no_other_sample_and_a_resume_asks(tmp_path):
     before = TrainingData(open_sets((str(shards),)), REGIONS)
     config = small_config(pretrain=300, checkpoint_samples=24)
     order = [keys for step in PackStream(before, config, 1, StageStart()) for keys in step.keys.values()]
-    key, out, count, real = before.key(30), str(tmp_path / "out"), 0, step_file.add_gradients
+    key, out = before.key(30), str(tmp_path / "out")
     before.close()
 
-    def dying(*arguments):
-        nonlocal count
-        count += 1
-        if count > 20:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(step_file, "add_gradients", dying)
+    with dying_after(20):
         train(config, str(shards), out)
     (shards / TOMBSTONES).write_text(json.dumps({"keys": {"train/lait-jpg-000001.tar": [key]}}))
     after = TrainingData(open_sets((str(shards),)), REGIONS)

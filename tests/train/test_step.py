@@ -9,8 +9,8 @@ from crawl.errors import UsageError
 from model.imagebert import ImageBert
 from model.losses import LOSSES, LossWeights
 from shards.manifest import load_shards
+from tests.train.dying import dying_after
 from tests.train.made_shards import make_shards, small_config
-from train import step as step_file
 from train.checkpoint import find_checkpoint, read_state
 from train.data import TrainingData
 from train.loop import train
@@ -147,17 +147,9 @@ def test_fp16_skips_an_overflow_halves_its_scale_and_goes_on_exactly(shards, tmp
     rows = read_metrics(whole)
     assert all(math.isfinite(row["mlm"]) for row in rows)
 
-    out, count, real = str(tmp_path / "out"), 0, step_file.add_gradients
+    out = str(tmp_path / "out")
 
-    def dying(*arguments):
-        nonlocal count
-        count += 1
-        if count > 7:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(step_file, "add_gradients", dying)
+    with dying_after(7):
         train(config, shards, out)
     assert read_state(find_checkpoint(out)).loss_scale < 2.0 ** 16       # the scale is part of the state
     train(config, shards, out, resume=True)
@@ -201,17 +193,7 @@ def test_averaged_weights_lie_beside_the_last_ones(shards, tmp_path):
     assert torch.equal(opened.model.itm.weight, average["itm.weight"])
     assert opened.weights_digest != open_checkpoint(whole).weights_digest
 
-    real, count = step_file.add_gradients, 0
-
-    def dying(*arguments):
-        nonlocal count
-        count += 1
-        if count > 9:
-            raise KeyboardInterrupt
-        real(*arguments)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(step_file, "add_gradients", dying)
+    with dying_after(9):
         train(config, shards, out)
     train(config, shards, out, resume=True)
     again = load_file(f"{find_checkpoint(out)}/average.safetensors")
