@@ -4,11 +4,13 @@ Equal texts give an equal model: one thread, a fixed seed, texts in sorted order
 """
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import tempfile
 from collections.abc import Iterable
+from typing import Any
 
 from crawl.errors import UsageError
 from crawl.stages import current_manifest
@@ -22,6 +24,7 @@ FURNITURE = frozenset(("boilerplate", "menu_text", "spam_words", "credit", "file
                        "mostly_symbols", "too_many_digits"))
 _HELD_OUT = 10                     # one text of so many is not trained on, by the hash of its normalised form
 _LEAST = 20                        # texts of each kind
+_TRIES = 4
 _OPTIONS = {"dim": 16, "epoch": 12, "lr": 0.5, "wordNgrams": 2, "minn": 2, "maxn": 4, "bucket": 50_000, "minCount": 1,
             "loss": "softmax", "thread": 1, "seed": 1, "verbose": 0}
 
@@ -86,12 +89,20 @@ def train_quality(texts: Texts) -> Trained:
     with tempfile.TemporaryDirectory(prefix="imagebert-quality-") as folder:
         source, target = os.path.join(folder, "texts.txt"), os.path.join(folder, "model.bin")
         pathlib.Path(source).write_text("".join(f"{label} {as_read(text)}\n" for label, text in kept), encoding="utf-8")
-        fasttext.train_supervised(source, **_OPTIONS).save_model(target)
+        _trained(fasttext, source).save_model(target)
         model = sealed(pathlib.Path(target).read_bytes())
         pathlib.Path(target).write_bytes(model)
         scores = [(caption_quality(text, target), label == CAPTION) for label, text in out]
         quality_model.cache_clear()
     return Trained(model, len(kept), len(out), _area(scores))
+
+
+def _trained(fasttext: Any, source: str) -> Any:
+    """Returns fastText's model; it meets a NaN now and then with the same texts that it learns from the next time."""
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(RuntimeError):
+            return fasttext.train_supervised(source, **_OPTIONS)
+    return fasttext.train_supervised(source, **_OPTIONS)
 
 
 def _is_held_out(text: str) -> bool:

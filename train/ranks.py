@@ -127,6 +127,7 @@ def joined(rank: int, world: int, rendezvous: str) -> Iterator[Ranks]:
                             world_size=world)
     try:
         yield Ranks(rank, world)
+        dist.barrier()      # who leaves while another still reads from it ends that one with an abort
     finally:
         dist.destroy_process_group()
 
@@ -173,6 +174,10 @@ def _rank_main(function: Callable[[Ranks, Any], None], job: Any, rank: int, worl
         if "closed by peer" not in str(error):
             raise
         sys.exit(1)      # the rank that went away first says why
+    # All is written and the group is left.  Past here a thread of gloo's now and then aborts the process as it ends.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _wait_for(processes: list[Any]) -> list[int]:
