@@ -4,13 +4,14 @@ Equal texts give an equal model: one thread, a fixed seed, texts in sorted order
 """
 from __future__ import annotations
 
-import contextlib
 import dataclasses
+import json
 import os
 import pathlib
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable
-from typing import Any
 
 from crawl.errors import UsageError
 from crawl.stages import current_manifest
@@ -24,9 +25,12 @@ FURNITURE = frozenset(("boilerplate", "menu_text", "spam_words", "credit", "file
                        "mostly_symbols", "too_many_digits"))
 _HELD_OUT = 10                     # one text of so many is not trained on, by the hash of its normalised form
 _LEAST = 20                        # texts of each kind
-_TRIES = 4
 _OPTIONS = {"dim": 16, "epoch": 12, "lr": 0.5, "wordNgrams": 2, "minn": 2, "maxn": 4, "bucket": 50_000, "minCount": 1,
             "loss": "softmax", "thread": 1, "seed": 1, "verbose": 0}
+_PROGRAM = """import fasttext, json, sys
+source, target, options = sys.argv[1:]
+fasttext.train_supervised(source, **json.loads(options)).save_model(target)
+"""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,15 +85,13 @@ def train_quality(texts: Texts) -> Trained:
         if len(listed) < _LEAST:
             raise UsageError(f"{len(listed)} different {name}; {_LEAST} of each kind are the least, some thousands are "
                              f"better: give more --positive, --negative or --out")
-    import fasttext  # built from source; only training and a run with a model need it
-
     rows = [(label, text) for label, listed in ((CAPTION, texts.captions), (NOISE, texts.noise)) for text in listed]
     out = [row for row in rows if _is_held_out(row[1])]
     kept = sorted((row for row in rows if not _is_held_out(row[1])), key=lambda row: (stable_hash(row[1]), row))
     with tempfile.TemporaryDirectory(prefix="imagebert-quality-") as folder:
         source, target = os.path.join(folder, "texts.txt"), os.path.join(folder, "model.bin")
         pathlib.Path(source).write_text("".join(f"{label} {as_read(text)}\n" for label, text in kept), encoding="utf-8")
-        _trained(fasttext, source).save_model(target)
+        _train(source, target)
         model = sealed(pathlib.Path(target).read_bytes())
         pathlib.Path(target).write_bytes(model)
         scores = [(caption_quality(text, target), label == CAPTION) for label, text in out]
@@ -97,12 +99,15 @@ def train_quality(texts: Texts) -> Trained:
     return Trained(model, len(kept), len(out), _area(scores))
 
 
-def _trained(fasttext: Any, source: str) -> Any:
-    """Returns fastText's model; it meets a NaN now and then with the same texts that it learns from the next time."""
-    for _ in range(_TRIES - 1):
-        with contextlib.suppress(RuntimeError):
-            return fasttext.train_supervised(source, **_OPTIONS)
-    return fasttext.train_supervised(source, **_OPTIONS)
+def _train(source: str, target: str) -> None:
+    """Writes fastText's model of the labelled lines of `source`.
+
+    With one thread fastText draws a tenth of its input matrix and leaves the rest as the allocator gave it: zeros where
+    the pages are new, and what an earlier owner left there where they are not, which is another model or a NaN.  So the
+    matrix is allocated in a process of its own that maps every large block anew.
+    """
+    subprocess.run([sys.executable, "-c", _PROGRAM, source, target, json.dumps(_OPTIONS)], check=True,
+                   env=os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"})
 
 
 def _is_held_out(text: str) -> bool:
