@@ -61,13 +61,18 @@ def covered_by(pack: Pack) -> tuple[int, ...]:
 
 @torch.no_grad()
 def accuracies_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
-    """Returns the share of right answers of the tasks that have one, over what their losses cover."""
+    """Returns the share of right answers of the tasks that have one, over what their losses cover.
+
+    Of ITM the mean of the shares among right and among wrong pairs: 0.5 knows nothing, however many are wrong.
+    """
     words = (outputs.mlm_logits.argmax(-1) == pack.masked_word_targets).float()
     classes = (outputs.moc_logits.argmax(-1) == pack.classes[pack.masked_region_rows]).float()
     matches = ((outputs.itm_logits > 0) == (pack.matched > 0)).float()
+    right, wrong = pack.itm_weights * pack.matched, pack.itm_weights * (1 - pack.matched)
+    balanced = right / right.sum().clamp(min=1) + wrong / wrong.sum().clamp(min=1)
     return {"mlm_accuracy": _mean(words, pack.masked_word_weights * pack.matched[pack.masked_word_sequences]),
             "moc_accuracy": _mean(classes, pack.masked_region_weights * pack.matched[pack.masked_region_sequences]),
-            "itm_accuracy": _mean(matches, pack.itm_weights)}
+            "itm_accuracy": _mean(matches, balanced)}
 
 
 def mlm_loss(outputs: Outputs, pack: Pack) -> Tensor:

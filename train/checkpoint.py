@@ -29,6 +29,7 @@ from crawl.errors import UsageError
 from model.config import ModelConfig
 from model.imagebert import ImageBert
 from train.average import WeightAverage
+from train.hard_gate import HardGate
 from train.order import LaneState
 
 POINTER = "checkpoint.json"
@@ -66,6 +67,7 @@ class RunState:
     model: dict[str, Any]          # ModelConfig
     loss_scale: float = 1.0        # of fp16's losses; 1 in other formats
     finite_steps: int = 0          # in a row at this scale
+    gate: HardGate = HardGate()    # whether hard negatives are mixed in, and what decides it
     skipped: tuple[tuple[int, str], ...] = ()              # damaged samples left out, by number, and why
     stages_done: tuple[tuple[LaneState, ...], ...] = ()    # where the lanes of each finished stage ended
     format: int = FORMAT
@@ -165,6 +167,7 @@ def read_state(folder: str) -> RunState:
         lanes = tuple(LaneState(**lane) for lane in value["lanes"])
         done = tuple(tuple(LaneState(**lane) for lane in stage) for stage in value["stages_done"])
         plain = {"lanes": lanes, "pending": tuple(value["pending"]), "sources": Sources(**value["sources"]),
+                 "gate": HardGate(**value.get("gate", {})),
                  "skipped": tuple((int(number), str(why)) for number, why in value["skipped"]), "stages_done": done}
         return RunState(**(value | plain))
     except (KeyError, TypeError) as error:

@@ -206,7 +206,7 @@ class StageRun:
     def _update(self, step: Step, stopping: int) -> StepResult:
         """Takes one step; raises UsageError where a loss or the gradient is not finite."""
         scale = LossScale(self._state.loss_scale, self._state.finite_steps)
-        self._gradient.run(step, self._ranks, scale.value, stopping, self._budget)
+        self._gradient.run(step, self._ranks, scale.value, stopping, self._budget, self._state.gate.open)
         result = self._gradient.finish(self._stage.optimizer.clip, scale.value)
         overflowed = scale.value != 1.0 and not result.finite and all(map(math.isfinite, result.means))
         if not (result.finite or overflowed) or scale.value < _LEAST_SCALE:
@@ -223,6 +223,9 @@ class StageRun:
         if scale.value != 1.0:
             scale = scale.after(result.finite)
             self._state = dataclasses.replace(self._state, loss_scale=scale.value, finite_steps=scale.finite_steps)
+        if self._stage.hard:
+            gate = self._state.gate.after(result.itm_accuracy, step.samples, self._stage.hard_after)
+            self._state = dataclasses.replace(self._state, gate=gate)
         self._report.add(step, result)
         return result
 
@@ -241,7 +244,8 @@ class StageRun:
     def _log_line(self, step: Step) -> None:
         line = self._report.take(step, self._budget)
         if self._log is not None:
-            self._log.write({"stage": self._name, "stage_number": self._state.stage, **line})
+            hard = {"hard_negatives": self._state.gate.open} if self._stage.hard else {}
+            self._log.write({"stage": self._name, "stage_number": self._state.stage, **hard, **line})
         self._progress.losses({name: line[name] for name in LOSSES if name in line})
 
     def _gather_skipped(self) -> None:

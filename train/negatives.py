@@ -1,13 +1,14 @@
 """Negatives for ITM: captions change places inside one pack (section 3.4; streaming-safe, training.md section 4)."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from train.packing import Rows, Sample, identities
-from train.randomness import IMAGE_NEGATIVES, NEGATIVES, mix, uniform
+from train.randomness import HARD_NOISE, HARD_PAIRS, IMAGE_NEGATIVES, NEGATIVES, mix, uniform
 
 _ROUNDS = 4
 
@@ -42,8 +43,7 @@ def draw_captions(samples: Sequence[Sample], probability: float, *counters: int)
     chosen = np.flatnonzero(uniform(*counters, NEGATIVES, own) < probability)
     if not len(chosen):
         return captions, 0
-    ids = identities(samples)
-    forbidden = (ids[:, None, :] == ids[None, :, :]).any(axis=-1)
+    forbidden = _forbidden(samples)
     # A cycle through the drawn samples in random order, then swaps where a neighbour is forbidden.
     order = chosen[np.argsort(mix(*counters, NEGATIVES, count + chosen), kind="stable")]
     given = np.roll(order, -1)
@@ -65,3 +65,46 @@ def draw_captions(samples: Sequence[Sample], probability: float, *counters: int)
         given[taker], given[place] = given[place], order[place]
     captions[order] = given
     return captions, int((order == given).sum())
+
+
+def harder_pairs(rows: Rows, samples: Sequence[Sample], itm: str, share: float, logits_II: NDArray[np.float64],
+                 *counters: int) -> Rows:
+    """Returns joint sequences where `share` of the wrong pairs are exchanged for ones that look right.
+
+    `logits_II` says how much image i looks like caption j.  A wrong partner is drawn with the softmax of its row (ALBEF
+    section 3.3), among those a sequence of this pack has as its wrong one; two sequences swap theirs.  So every half is
+    shown as often as before, no forbidden pair arises, and labels and lengths of the whole pack stay.
+    """
+    count, forbidden = len(samples), _forbidden(samples)
+    images, captions = rows.images.copy(), rows.captions.copy()
+    if itm == "half":
+        captions[:count] = _swapped(captions[:count], forbidden, share, logits_II, *counters)
+    else:
+        captions[count:2 * count] = _swapped(captions[count:2 * count], forbidden, share, logits_II, *counters)
+        images[2 * count:3 * count] = _swapped(images[2 * count:3 * count], forbidden, share, logits_II.T,
+                                               *counters, IMAGE_NEGATIVES)
+    return dataclasses.replace(rows, images=images, captions=captions)
+
+
+def _swapped(given: NDArray[np.int64], forbidden: NDArray[np.bool_], share: float, logits: NDArray[np.float64],
+             *counters: int) -> NDArray[np.int64]:
+    """Returns the permutation `given`, its wrong partners swapped towards high logits."""
+    own, given = np.arange(len(given)), given.copy()
+    # The largest of logits with Gumbel noise is a draw from their softmax; ones that are taken already are left out.
+    noise = uniform(*counters, HARD_NOISE, own[:, None], own[None, :])
+    wished = logits - np.log(-np.log(np.clip(noise, 2.0 ** -53, None)))
+    free = given != own            # one that stayed with its own for want of a negative keeps it
+    wanted = np.flatnonzero(free & (uniform(*counters, HARD_PAIRS, own) < share))
+    for one in wanted[np.argsort(mix(*counters, HARD_PAIRS, len(own) + wanted), kind="stable")].tolist():
+        others = np.flatnonzero(free)
+        others = others[~forbidden[one, given[others]] & ~forbidden[others, given[one]] | (others == one)]
+        best = others[np.argmax(wished[one, given[others]])]
+        given[one], given[best] = given[best], given[one]
+        free[one] = False
+    return given
+
+
+def _forbidden(samples: Sequence[Sample]) -> NDArray[np.bool_]:
+    """Returns [samples, samples]: same image, near-duplicate group or caption."""
+    ids = identities(samples)
+    return np.asarray((ids[:, None, :] == ids[None, :, :]).any(axis=-1))

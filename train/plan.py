@@ -34,6 +34,8 @@ class StageConfig:
     tokens: int = 0                # in a pack, over all its sequences; 0 fits `pairs` of the longest
     itm: str = "half"              # half: a pair or a negative; triple: a pair and two negatives (section 3.4)
     negatives: float = 0.5         # P(an image gets another's caption), for `half`
+    hard: float = 0.0              # share of the wrong pairs that the contrastive head takes for right (ALBEF), ...
+    hard_after: float = 0.7        # ... once ITM tells so many of the random ones (train/hard_gate.py)
     weights: LossWeights = LossWeights()
     masking: MaskingConfig = MaskingConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -49,8 +51,12 @@ class StageConfig:
             parse_part(part)
         for predicate in self.where:
             parse_predicate(predicate)
-        if not 0 <= self.negatives <= 1:
-            raise ValueError(f"negatives is {self.negatives}; it is a share, 0 to 1")
+        for name in ("negatives", "hard", "hard_after"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it is a share, 0 to 1")
+        if self.hard and not (self.weights.contrastive and self.weights.itm):
+            raise ValueError(f"hard is {self.hard}, but the contrastive head chooses hard pairs and ITM learns from "
+                             f"them: weights.contrastive and weights.itm must be above 0 (stage {self.name!r})")
         if self.itm not in _JOINT:
             raise ValueError(f"itm is {self.itm!r}; it is one of {', '.join(_JOINT)}")
 

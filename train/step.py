@@ -16,6 +16,7 @@ from crawl.errors import UsageError
 from model.imagebert import ImageBert
 from model.inputs import Pack
 from model.losses import ACCURACIES, LOSSES, LossWeights, accuracies_of, losses_of
+from train.hard_negatives import harder_pack
 from train.precision import autocast, dtype_of
 from train.randomness import DROPOUT, torch_seed
 from train.ranks import FlatGradients, Ranks
@@ -36,6 +37,11 @@ class StepResult:
     stopping: int                  # ranks that were told to stop
 
     @property
+    def itm_accuracy(self) -> float:
+        """Returns ITM's, right and wrong pairs weighing the same."""
+        return self.means[LOGGED.index("itm_accuracy")]
+
+    @property
     def finite(self) -> bool:
         """Returns whether the gradient has no infinity and no NaN."""
         return math.isfinite(self.norm)
@@ -51,14 +57,20 @@ class StepGradient:
         self._flat = FlatGradients(model, extra=len(LOGGED) + 2)
         self._device = self._flat.extra.device
         self._dtype = dtype_of(precision, self._device)
+        self._hard = False
         self._fixed = compiled or self._device.type == "cuda"      # shapes that never change
         self._forward: Callable[[Pack], tuple[Tensor, Tensor]] = self._losses
         if compiled:
             self._forward = torch.compile(self._losses, fullgraph=True, dynamic=False)
 
-    def run(self, step: Step, ranks: Ranks, scale: float, stopping: int, budget: StepBudget) -> None:
-        """Computes this rank's lanes and sums over the ranks; the parameters' `grad` then hold the step's gradient."""
+    def run(self, step: Step, ranks: Ranks, scale: float, stopping: int, budget: StepBudget,
+            hard: bool = False) -> None:
+        """Computes this rank's lanes and sums over the ranks; the parameters' `grad` then hold the step's gradient.
+
+        With `hard` the packs' random negatives give way to hard ones, where the stage has any.
+        """
         self._flat.clear()
+        self._hard = hard
         covered = ranks.total(step.covered)
         factors = [getattr(self._weights, name) * scale / max(count, 1)
                    for name, count in zip(LOSSES, covered, strict=True)]
@@ -66,8 +78,10 @@ class StepGradient:
         for lane, pack in step.packs:
             if not pack.sequences:       # every sample of it was removed or left out
                 continue
+            with budget.span("compute"):      # of hard negatives; nothing without them
+                chosen = self._chosen(step, lane, pack)
             with budget.span("copy"):
-                ready = pack.fixed().to(self._device) if self._fixed else pack.cropped()
+                ready = self._ready(chosen)
             with budget.span("compute"):
                 add_gradients(self, step, lane, ready, factors, shares)
         self._flat.extra[-2] = step.stayed_positive
@@ -89,9 +103,17 @@ class StepGradient:
                 continue
             torch.manual_seed(torch_seed(*self._seeds, step.number, lane, DROPOUT))
             with torch.no_grad():
-                losses, _ = self._losses(pack.fixed().to(self._device) if self._fixed else pack.cropped())
+                losses, _ = self._losses(self._ready(self._chosen(step, lane, pack)))
             found[lane] = dict(zip(LOSSES, losses.tolist(), strict=True))
         return found
+
+    def _chosen(self, step: Step, lane: int, planned: Pack) -> Pack:
+        """Returns the planned pack, or the one with hard negatives that the weights of now choose."""
+        recipe = step.recipes.get(lane) if self._hard else None
+        return planned if recipe is None else harder_pack(self._model, recipe, self._dtype)
+
+    def _ready(self, pack: Pack) -> Pack:
+        return pack.fixed().to(self._device) if self._fixed else pack.cropped()
 
     def _losses(self, pack: Pack) -> tuple[Tensor, Tensor]:
         with autocast(self._dtype, self._device):

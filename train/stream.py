@@ -20,6 +20,7 @@ from model.inputs import Pack
 from model.losses import LOSSES, covered_by
 from train.data import TrainingData
 from train.feature_buffers import FeatureBuffers, FeatureRows
+from train.hard_negatives import Recipe
 from train.masking import plan_masks
 from train.negatives import pairs_for_itm
 from train.order import LaneState
@@ -36,6 +37,7 @@ class Step:
     samples_before: int            # of all lanes, in the stage: what the schedule counts
     samples: int                   # of all lanes, in this step
     packs: tuple[tuple[int, Pack], ...]   # lane and pack, of this rank's lanes
+    recipes: dict[int, Recipe]     # by lane: what its pack was built from, where a stage has hard negatives
     skipped: tuple[tuple[int, str], ...]   # sample numbers of this rank's lanes that left an empty slot, and why
     stayed_positive: int           # drawn as negatives, but no other caption was allowed; this rank's lanes
     covered: tuple[int, ...]       # of LOSSES: how many of this rank's packs say something about it
@@ -127,7 +129,7 @@ class PackStream:
 
     def _read(self, step: int, samples: int, count: int, numbers: list[NDArray[np.int64]],
               before: list[LaneState], after: list[LaneState]) -> Step:
-        packs, stayed, keys = [], 0, {}
+        packs, recipes, stayed, keys = [], {}, 0, {}
         skipped: list[tuple[int, str]] = []
         covered = [0] * len(LOSSES)
         reading = packing = 0.0
@@ -139,13 +141,15 @@ class PackStream:
             read = time.perf_counter()
             # The pack's own counter: its step and lane.  Its samples' epoch keeps draws of two epochs apart.
             counters = (self._config.seed, self._number, before[lane].epoch, step, lane)
-            pack, kept = self._pack(chosen, features, counters)
+            pack, kept, recipe = self._pack(chosen, features, counters)
             packs.append((lane, pack))
+            if recipe is not None:
+                recipes[lane] = recipe
             stayed += kept
             keys[lane] = tuple(sample.key for sample in chosen)
             covered = [so_far + own for so_far, own in zip(covered, covered_by(pack), strict=True)]
             reading, packing = reading + read - begun, packing + time.perf_counter() - read
-        return Step(step, samples, count, tuple(packs), tuple(skipped), stayed,
+        return Step(step, samples, count, tuple(packs), recipes, tuple(skipped), stayed,
                     tuple(covered), keys, reading, packing, tuple(after))
 
     def _readable(self, numbers: list[int], features: FeatureRows) -> tuple[list[Sample], list[tuple[int, str]]]:
@@ -173,16 +177,18 @@ class PackStream:
             skipped.append((number, reason))
         return chosen, skipped
 
-    def _pack(self, chosen: list[Sample], features: FeatureRows, counters: tuple[int, ...]) -> tuple[Pack, int]:
+    def _pack(self, chosen: list[Sample], features: FeatureRows,
+              counters: tuple[int, ...]) -> tuple[Pack, int, Recipe | None]:
         stage, stored = self._stage, features.finished(sum(len(sample.classes) for sample in chosen))
         if not stage.joint:
             rows = Rows.singles(len(chosen))
-            return build_pack(chosen, rows, self._special, self._capacity, features=stored), 0
-        rows, stayed = pairs_for_itm(chosen, stage.itm, stage.negatives, *counters)
-        if stage.singles:
-            rows = rows.and_then(Rows.singles(len(chosen)))
+            return build_pack(chosen, rows, self._special, self._capacity, features=stored), 0, None
+        joint, stayed = pairs_for_itm(chosen, stage.itm, stage.negatives, *counters)
+        rows = joint.and_then(Rows.singles(len(chosen))) if stage.singles else joint
         masks = plan_masks(chosen, self._special, stage.masking, *counters)
-        return build_pack(chosen, rows, self._special, self._capacity, masks, stored), stayed
+        recipe = Recipe(tuple(chosen), joint, masks, stored, self._special, self._capacity, stage.itm, stage.hard,
+                        counters) if stage.hard and chosen else None
+        return build_pack(chosen, rows, self._special, self._capacity, masks, stored), stayed, recipe
 
 
 def default_threads() -> int:
