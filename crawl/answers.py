@@ -51,6 +51,14 @@ class Fetched:
     answer: Answer                 # of the last hop
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class SiteAnswer:
+    """One answer for a file of a site itself: robots.txt, tdmrep.json, ai.txt, or a hop on the way to it."""
+
+    fetched_at: str
+    answer: Answer
+
+
 def nothing(url: str, outcome: str, dns_s: float = 0.0) -> Answer:
     """Returns the answer of a request that was never made."""
     return Answer(url=url, outcome=outcome, status=0, status_line="", headers=(), entity=b"", body=b"", cut="",

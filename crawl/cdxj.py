@@ -4,10 +4,11 @@
                                 "digest": "sha256:...", "length": "812", "offset": "3045",
                                 "filename": "crawl/3f0c51a2b7de/shard-0000/part-00000-....warc.gz"}
 
-One line each (here it is broken) for the answers and revisits of every finished crawl of the root, sorted by their
-bytes: by SURT, then time.  File names are relative to the root.  Lines are made of committed `fetch_log` rows; of a
-record only the beginning is read, for its WARC-Payload-Digest, which a row does not hold (`sha256` is of the body
-after content coding).  Form: that of `cdxj-indexer`, with mime `unk` where an answer named none.
+One line each (here it is broken) for the answers and revisits of every finished crawl of the root, those for robots.txt
+and its like too, sorted by their bytes: by SURT, then time.  File names are relative to the root.  Lines are made of
+committed rows of `fetch_log` and `hosts`; of a record only the beginning is read, for its WARC-Payload-Digest, which a
+row does not hold (`sha256` is of the body after content coding).  Form: that of `cdxj-indexer`, with mime `unk` where
+an answer named none.
 """
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ from crawl.surt import surt
 from crawl.tables import read_plain
 
 INDEX = "index.cdxj"               # below the root; made anew from the tables, no stage reads it
+_CAPTURES = ("captures",)
 _COLUMNS = ("final_url", "fetched_at", "content_type", "http_status", "part", "offset", "length", "revisit_part",
             "revisit_offset", "revisit_length")
 # Two URLs of 2,083 characters and the other fields take less; compressed no more.
@@ -59,10 +61,13 @@ def crawls_of(out: str) -> Iterator[Manifest]:
 
 def lines_of(crawl: Manifest) -> Iterator[bytes]:
     """Yields the lines of a crawl's own records, part by part, unsorted."""
-    own = {storage.join(crawl.folder, entry.name) for entry in crawl.tables["warc"]}
-    for path in crawl.paths("fetch_log"):            # one for each part
-        records = sorted(filter(None, (_record(row, own) for row in read_plain(path, _COLUMNS))),
-                         key=lambda record: (record["filename"], int(record["offset"])))
+    own = {storage.join(crawl.folder, entry.name)
+           for name in ("warc", "robots") for entry in crawl.tables.get(name, ())}
+    logs = ((_record(row, own) for row in read_plain(path, _COLUMNS)) for path in crawl.paths("fetch_log"))
+    asked = ((_site_record(one, own) for row in read_plain(path, _CAPTURES) for one in row.get("captures", ()))
+             for path in crawl.paths("hosts"))
+    for part in itertools.chain(logs, asked):        # one for each part
+        records = sorted(filter(None, part), key=lambda record: (record["filename"], int(record["offset"])))
         for name, group in itertools.groupby(records, key=lambda record: record["filename"]):
             with storage.opened(storage.join(crawl.out, name)) as file:
                 for record in group:
@@ -74,10 +79,23 @@ def _record(row: dict[str, Any], own: set[str]) -> dict[str, str] | None:
     kind = "revisit_" if row.get("revisit_part") else ""
     if row[f"{kind}part"] not in own:
         return None
-    mime = re.split(r"[;\s]", row["content_type"].strip(), maxsplit=1)[0]
-    return {"date": row["fetched_at"], "url": row["final_url"], "mime": "warc/revisit" if kind else mime or "unk",
+    mime = "warc/revisit" if kind else _mime(row["content_type"])
+    return {"date": row["fetched_at"], "url": row["final_url"], "mime": mime,
             "status": str(row["http_status"]), "length": str(row[f"{kind}length"]),
             "offset": str(row[f"{kind}offset"]), "filename": row[f"{kind}part"]}
+
+
+def _mime(content_type: str) -> str:
+    return re.split(r"[;\s]", content_type.strip(), maxsplit=1)[0] or "unk"
+
+
+def _site_record(capture: dict[str, Any], own: set[str]) -> dict[str, str] | None:
+    """Returns what a capture of robots.txt or its like says of the record that this crawl wrote for it."""
+    if capture["part"] not in own:
+        return None                                  # an old copy that stood in for a new one
+    return {"date": capture["fetched_at"], "url": capture["url"], "mime": _mime(capture["content_type"]),
+            "status": str(capture["http_status"]), "length": str(capture["length"]), "offset": str(capture["offset"]),
+            "filename": capture["part"]}
 
 
 def _line(record: dict[str, str], digest: str) -> bytes:

@@ -29,7 +29,8 @@ lets go or its lease runs out.  Who was paused that long finds the lease lost be
 commit, drops what he has not committed, and waits in turn.
 
     crawl.parts.Part: shard, index, bytes (FileEntry of the WARC or tar), log (FileEntry of the FetchLog or ImageLog
-        table, with `outcomes` counted), hosts (FileEntry of the Host table); names are relative to the stage folder.
+        table, with `outcomes` counted), hosts (FileEntry of the Host table), robots (of the WARC of what the hosts
+        were read from: one FileEntry, or none); names are relative to the stage folder.
     crawl.parts.committed(directory, shard) -> Iterator[Part]: the parts so far, by numbered names.
 
 A page body: crawl.warc.read_response(out + "/" + log.part, log.offset, log.length, policy.page_decoded_bytes)
@@ -65,6 +66,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -78,6 +80,7 @@ from crawl.partitions import Partitions
 from crawl.parts import Part, PartLimits, PartWriter, committed, refuse_gap, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
 from crawl.records import FetchLog, FetchRow, Host, Image, ImageLog
+from crawl.robots_captures import CaptureFile
 from crawl.stages import recorded_time
 from crawl.tables import read_column, read_matching, read_table
 from crawl.tally import Tally
@@ -121,7 +124,8 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
         with (contextlib.closing(partitions), BlockList(blocked, policy.max_pixels) as block_list,
               PageRefusals(policy) as refusals,
               PartWriter(directory, out, first.shard, seen.index, kind, limits, _opening(kind, policy, round),
-                         confirm=work.confirm, keep=work.keep) as writer):
+                         confirm=work.confirm, keep=work.keep, capturing=functools.partial(
+                             CaptureFile, user_agent=policy.header, round_number=round)) as writer):
             rows = VisitRows(kind, round, out, policy, block_list, refusals)
             for visit in visits.run(todo):
                 work.keep()
@@ -129,8 +133,10 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                     kept = rows.kept(visit)
                     if kept.denied:
                         quarantine.keep(directory, kind, kept.row.url_key, kept.denied)
-                    writer.add(kept.row, visits.new_hosts, kept.stored, kept.beside, kept.revisit)
+                    writer.add(kept.row, visits.new_hosts, kept.stored, kept.beside, kept.revisit,
+                               visits.new_answers)
                     visits.new_hosts.clear()
+                    visits.new_answers.clear()
                     tally.names = visits.names
                     tally.add(visit.row.politeness_key, kept.row.outcome)
                 if writer.is_full() and writer.seal() or writer.settle():

@@ -27,8 +27,8 @@ from crawl.suppress import suppression
 from crawl.tables import FileEntry
 
 # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators;
-# 6: a name that does not exist is not asked for again
-FORMAT = 6
+# 6: a name that does not exist is not asked for again; 7: captures of robots.txt are stored
+FORMAT = 7
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 
@@ -170,7 +170,8 @@ def _commit(stage: Stage, config: ImagesConfig, known: Manifest | None) -> Manif
     carried = sum(entry.rows for entry in images) - asked
     tables = {"images": images, "fetch_list": lists,
               "fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
-              "tars": tuple(part.bytes for part in parts)}
+              "tars": tuple(part.bytes for part in parts),
+              "robots": tuple(entry for part in parts for entry in part.robots)}
     notes = [f"{carried} of {carried + asked} image URLs were answered before; their bytes lie in the parts of "
              f"{known.folder} and of what that carried over"] if known else []
     return stage.commit(tables, [funnel_of("images", "image URL", tables["images"])], notes=notes,

@@ -4,7 +4,8 @@
     STAGE/shard-0007/part-00000-3f0c51a2b7de.tar        images: plain tar of the original bytes
     STAGE/shard-0007/part-00000-77aa01b9e2c4.parquet    one log row for each row of the list, as they ended
     STAGE/shard-0007/part-00000-90ab4f11d3e0.hosts.parquet    robots answers
-    STAGE/shard-0007/part-00000.json                    names, sizes and sha256 of the three, written last
+    STAGE/shard-0007/part-00000-5d01c2aa93e7.robots.warc.gz   and the captures that they were read from
+    STAGE/shard-0007/part-00000.json                    names, sizes and sha256 of them, written last
 
 The bytes' names carry their own sha256, so what a killed run left under no JSON file is never mistaken for anything,
 and of two runs over one shard the first to write a JSON file wins while the other gets CommitConflict.  A part is
@@ -24,12 +25,15 @@ import socket
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
 from crawl import storage
+from crawl.answers import SiteAnswer
 from crawl.errors import UsageError
 from crawl.records import FetchLog, Host, ImageLog
+from crawl.robots_captures import CaptureFile
 from crawl.sealed_part import SealedPart
 from crawl.tables import FileEntry, from_row
 
@@ -38,6 +42,7 @@ _HELD = 32 << 20                   # bytes of robots answers in memory
 _KEEP_EVERY_S = 1.0                # while nothing else can be done
 _PART = re.compile(r"part-\d{5,}\.json")
 _OPEN = "open"                     # first word of the name of a part that is being written
+_NO_ANSWERS: Mapping[str, tuple[SiteAnswer, ...]] = types.MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Part:
     bytes: FileEntry
     log: FileEntry                 # of FetchLog or ImageLog rows, with their outcomes
     hosts: FileEntry               # of Host rows
+    robots: tuple[FileEntry, ...]  # WARC of what they were read from: one, or none where no site was asked
 
 
 def shard_name(shard: int) -> str:
@@ -81,7 +87,7 @@ def committed(directory: str, shard: int, first: int = 0) -> Iterator[Part]:
         if not storage.exists(path):
             return
         value = json.loads(storage.read_bytes(path))
-        yield Part(shard, index, *(_entry(value[name]) for name in ("bytes", "log", "hosts")))
+        yield _part(shard, index, {name: _entry(entry) for name, entry in value.items()})
 
 
 def refuse_gap(directory: str, shard: int, index: int) -> None:
@@ -101,6 +107,11 @@ def _json_name(index: int) -> str:
     return f"part-{index:05d}.json"
 
 
+def _part(shard: int, index: int, entries: Mapping[str, FileEntry]) -> Part:
+    return Part(shard, index, entries["bytes"], entries["log"], entries["hosts"],
+                tuple(entries[name] for name in ("robots",) if name in entries))
+
+
 def _entry(value: dict[str, object]) -> FileEntry:
     outcomes = value["outcomes"]
     assert isinstance(outcomes, list)
@@ -116,9 +127,11 @@ class PartWriter:
 
     def __init__(self, directory: str, out: str, shard: int, index: int, kind: str, limits: PartLimits,
                  opening: Callable[[str], bytes], clock: Callable[[], float] = time.monotonic,
-                 confirm: Callable[[], None] = lambda: None, keep: Callable[[], None] = lambda: None) -> None:
+                 confirm: Callable[[], None] = lambda: None, keep: Callable[[], None] = lambda: None,
+                 capturing: Callable[[str], CaptureFile] = CaptureFile) -> None:
         """Args:
             opening(name): the bytes a file of this name begins with.
+            capturing(name): makes the file of captures of the part of this name.
             confirm: raises when a part is not ours to commit any more; called before the first and the last write.
             keep: called now and then while nothing is done but wait for the storage.
         """
@@ -131,15 +144,17 @@ class PartWriter:
         self._clock = clock
         self._confirm = confirm
         self._keep = keep
+        self._capturing = capturing
         self._index = index
         self._folder = storage.join(directory, shard_name(shard))
         self._local = tempfile.gettempdir() if storage.is_remote(directory) else self._folder
         self._file: BinaryIO | None = None
         self._rows: list[tuple[FetchLog, tuple[int, int] | None]] = []     # and where their bytes are
         self._hosts: list[Host] = []
+        self._captures = capturing(self._name)
         self._stored: dict[str, tuple[int, int]] = {}        # sha256 of an image -> its place in this part
         self._size = 0
-        self._held = 0                                       # bytes of the hosts' files
+        self._held = 0                                       # bytes of the hosts' files, without the captures
         self._hash = hashlib.sha256()
         self._opened_at = clock()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "store-part")
@@ -167,9 +182,15 @@ class PartWriter:
         identity = hashlib.sha256(self._folder.encode()).hexdigest()[:12]
         return f"{_OPEN}-{identity}.{socket.gethostname()}-"
 
-    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"",
-            revisit: bytes = b"") -> None:
+    @property
+    def _name(self) -> str:
+        return f"{shard_name(self._shard)}/part-{self._index:05d}"
+
+    def add(self, row: FetchLog, hosts: list[Host], stored: bytes = b"", before: bytes = b"", revisit: bytes = b"",
+            answers: Mapping[str, tuple[SiteAnswer, ...]] = _NO_ANSWERS) -> None:
         """Adds a row and, if there are any, the bytes to store for it: a WARC member, or an image.
+
+        `answers` are what the hosts were read from, by authority.
 
         `before` is stored in front of them and not addressed: the members of the request and of metadata.  The row's
         address is set when the part is committed: that of the bytes, or of the `revisit` record that says that those at
@@ -177,7 +198,8 @@ class PartWriter:
         """
         if not self._rows:
             self._opened_at = self._clock()
-        self._hosts += hosts
+        self._hosts += [self._captures.add(host, found) if (found := answers.get(host.authority)) else host
+                        for host in hosts]
         self._held += sum(len(host.body) + len(host.tdm_body) + len(host.ai_body) for host in hosts)
         if before:
             self._append(before)
@@ -189,8 +211,8 @@ class PartWriter:
     def is_full(self) -> bool:
         """Returns whether the part has reached one of its limits."""
         return bool(self._rows) and (
-            len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes or self._held >= _HELD
-            or self._clock() - self._opened_at >= self._limits.seconds)
+            len(self._rows) >= self._limits.rows or self._size >= self._limits.bytes
+            or self._held + self._captures.size >= _HELD or self._clock() - self._opened_at >= self._limits.seconds)
 
     def seal(self) -> Part | None:
         """Ends the open part, which is stored in a thread from now on, and opens the next; does nothing without rows.
@@ -204,11 +226,12 @@ class PartWriter:
         self._append(b"\0" * (2 * _BLOCK) if self._kind == "image" else b"")
         assert self._file is not None
         self._sealed = SealedPart(self._index, self._kind, self._directory, self._out, shard_name(self._shard),
-                                  self._file, self._hash.hexdigest(), self._rows, self._hosts)
+                                  self._file, self._hash.hexdigest(), self._rows, self._hosts, self._captures.data)
         self._storing = self._thread.submit(self._sealed.store)
         self._file, self._rows, self._hosts, self._size, self._held = None, [], [], 0, 0
         self._stored.clear()
         self._index += 1
+        self._captures = self._capturing(self._name)
         return before
 
     def settle(self, *, wait: bool = False) -> Part | None:
@@ -228,7 +251,7 @@ class PartWriter:
             {name: dataclasses.asdict(entry) for name, entry in entries.items()}, sort_keys=True, indent=1)
             + "\n").encode())
         self._sealed = self._storing = None
-        return Part(self._shard, index, **entries)
+        return _part(self._shard, index, entries)
 
     def commit(self) -> Part | None:
         """Commits the sealed part, or else what was added since; returns None when there is neither."""
@@ -243,7 +266,7 @@ class PartWriter:
             name = f"{self._prefix}{os.getpid()}-{os.urandom(4).hex()}.tmp"
             self._file = open(os.path.join(self._local, name), "w+b")      # noqa: SIM115, closed by commit or exit
             self._size, self._hash = 0, hashlib.sha256()
-            self._write(self._opening(f"{shard_name(self._shard)}/part-{self._index:05d}"))
+            self._write(self._opening(self._name))
         return self._write(data)
 
     def _write(self, data: bytes) -> tuple[int, int]:

@@ -139,6 +139,8 @@ class FetchLog(Row):
     revisit_part: str = dataclasses.field(default="", kw_only=True)          # address of the revisit record, where
     revisit_offset: int = dataclasses.field(default=0, kw_only=True)         # `part` is that of earlier bytes
     revisit_length: int = dataclasses.field(default=0, kw_only=True)
+    robots_sha256: str = dataclasses.field(default="", kw_only=True)         # Host.sha256 of the robots.txt that
+    #                                decided about the last hop, "" where none was read
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -148,6 +150,19 @@ class ImageLog(FetchLog):
     format: str                    # jpg, png, webp, gif, bmp ("" when unknown or not stored)
     width: int                     # px as stored, before orientation; 0 when unknown
     height: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capture(Row):
+    """One answer for a file of a site itself, a hop of a redirect too, as a WARC record: what a decision rests on."""
+
+    url: str
+    http_status: int
+    content_type: str              # the header, cut at 256 characters
+    fetched_at: str
+    part: str                      # address of the response record, relative to the output root
+    offset: int
+    length: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -174,6 +189,7 @@ class Host(Row):
     ai_cause: str = ""             # as tdm_cause, for /ai.txt; "" when policy does not want it
     ai_body: bytes = b""           # that file, empty without one
     visit_time: str = ""           # Visit-time for our agent as written: recorded, not obeyed
+    captures: tuple[Capture, ...] = ()   # every answer that this rests on, in order (crawl/robots_captures.py)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,8 +40,9 @@ from crawl.tables import FileEntry, from_row, read_table
 # 5: backgrounds, input, object and itemprop as sources of images; 6: ai.txt, licences and other agents are signals;
 # 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
 # 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds;
-# 12: metadata records, validators; 13: a name that does not exist is not asked for again
-FORMAT = 13
+# 12: metadata records, validators; 13: a name that does not exist is not asked for again;
+# 14: the captures of robots.txt and its like are stored, and rows name the file that decided
+FORMAT = 14
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
@@ -215,7 +216,8 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     tables = {name: tuple(entries_of(directory, name, config.buckets))
               for name in ("pages", "links", "candidates", "sitemap_images")}
     tables |= {"fetch_log": tuple(part.log for part in parts), "hosts": tuple(part.hosts for part in parts),
-               "warc": tuple(part.bytes for part in parts)}
+               "warc": tuple(part.bytes for part in parts),
+               "robots": tuple(entry for part in parts for entry in part.robots)}
     if rows_of(tables["fetch_log"]) != rows_of(selected["fetch_list"]):
         raise AssertionError(f"round {number}: {rows_of(selected['fetch_list'])} rows in the fetch lists, "
                              f"{rows_of(tables['fetch_log'])} in the logs")
@@ -253,8 +255,8 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
     if left:
         notes.append(f"{left} pages and more are left due after {len(rounds)} rounds (max_rounds)")
     tables: Tables = {name: tuple(entry for round_tables in rounds for entry in round_tables[name])
-                      for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "fetch_list",
-                                   "sitemap_images")}
+                      for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "robots",
+                                   "fetch_list", "sitemap_images")}
     from_sitemaps = _name_images(crawl, rounds)["candidates"]
     tables |= {name: last[name] for name in ("crawldb", "seeds", "traps")}
     tables["candidates"] += from_sitemaps

@@ -15,6 +15,7 @@ from typing import BinaryIO
 
 from crawl import storage
 from crawl.records import FetchLog, Host, ImageLog
+from crawl.robots_captures import SUFFIX, placed
 from crawl.tables import FileEntry, encode_table
 
 _SUFFIX = {"page": ".warc.gz", "image": ".tar"}
@@ -33,18 +34,24 @@ class SealedPart:
     sha256: str                    # of these
     rows: list[tuple[FetchLog, tuple[int, int] | None]]      # and where their bytes are
     hosts: list[Host]
+    captures: bytes                # what those were read from, as WARC; empty without any
 
     def store(self) -> dict[str, FileEntry]:
-        """Stores bytes, log and hosts; returns their entries by these names."""
+        """Stores bytes, log, hosts and, if there are captures, robots; returns their entries by these names."""
         stem = f"part-{self.index:05d}"
         body = self._store_bytes(stem)
-        part = storage.join(os.path.relpath(self.directory, self.out) if not storage.is_remote(self.directory)
-                            else self.directory.removeprefix(self.out).strip("/"), body.name)
+        folder = (os.path.relpath(self.directory, self.out) if not storage.is_remote(self.directory)
+                  else self.directory.removeprefix(self.out).strip("/"))
+        part = storage.join(folder, body.name)
         rows = [_placed(row, part, *place) if place else row
                 for row, place in self.rows]
-        return {"bytes": body,
-                "log": self._store_table(stem, ".parquet", ImageLog if self.kind == "image" else FetchLog, rows),
-                "hosts": self._store_table(stem, ".hosts.parquet", Host, self.hosts)}
+        found = {"bytes": body,
+                 "log": self._store_table(stem, ".parquet", ImageLog if self.kind == "image" else FetchLog, rows)}
+        if not self.captures:
+            return found | {"hosts": self._store_table(stem, ".hosts.parquet", Host, self.hosts)}
+        robots = self._store_captures(stem)
+        hosts = [placed(host, storage.join(folder, robots.name)) for host in self.hosts]
+        return found | {"robots": robots, "hosts": self._store_table(stem, ".hosts.parquet", Host, hosts)}
 
     def discard(self) -> None:
         """Removes what is not stored."""
@@ -66,6 +73,12 @@ class SealedPart:
             storage.link_new(self.file.name, storage.join(self.directory, name))
         self.file.close()
         return FileEntry(name=name, bytes=size, sha256=self.sha256)
+
+    def _store_captures(self, stem: str) -> FileEntry:
+        sha256 = hashlib.sha256(self.captures).hexdigest()
+        name = storage.join(self.shard, f"{stem}-{sha256[:12]}{SUFFIX}")
+        storage.commit_bytes(storage.join(self.directory, name), self.captures)
+        return FileEntry(name=name, bytes=len(self.captures), sha256=sha256)
 
     def _store_table(self, stem: str, suffix: str, record_type: type, rows: Sequence[object]) -> FileEntry:
         data, counted = encode_table(record_type, rows)

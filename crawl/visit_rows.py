@@ -89,7 +89,7 @@ class VisitRows:
             permission=visit.permission, part="", offset=0, length=0,
             sha256=hashlib.sha256(answer.body).hexdigest() if answer.body else "",
             warc_record_id=warc.record_id(visit.row.url_key, self._round) if is_page else "", round=self._round,
-            etag=etag, last_modified=modified, **facts)
+            etag=etag, last_modified=modified, robots_sha256=visit.robots_sha256, **facts)
         return (ImageLog if self._kind == "image" else FetchLog)(**values)
 
     def _held(self, visit: Visit, log: FetchLog) -> warc.Response | None:
@@ -123,7 +123,7 @@ class VisitRows:
     def _request(self, visit: Visit, log: FetchLog) -> bytes:
         asked = visit.conditions
         head = request_head(log.final_url, log.kind, self._policy.header, asked)
-        return warc.request(head, log.final_url, log.url_key, log.round, log.fetched_at)
+        return warc.request(head, log.final_url, warc.record_id(log.url_key, log.round), log.fetched_at)
 
 
 def _standing(log: FetchLog, earlier: Earlier, held: warc.Response, answer: Answer) -> FetchLog:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from crawl import consent, permission, urls
-from crawl.answers import NOT_YET, OK_STATUSES, REDIRECTS, Answer, Fetched, nothing
+from crawl.answers import NOT_YET, OK_STATUSES, REDIRECTS, Answer, Fetched, SiteAnswer, nothing
 from crawl.dns import DnsCost
 from crawl.fetch import Client
 from crawl.partitions import Partitions, Pauses
@@ -43,25 +43,29 @@ class Visit:
     permission: str
     fetched_at: str
     conditions: tuple[str, ...] = ()       # header lines that the last hop was asked with
+    robots_sha256: str = ""                # of the robots.txt that decided about the last hop
 
 
 class _Task:
     """A row, or a file of an authority that comes before its rows, on its way."""
 
-    __slots__ = ("attempts", "authority", "conditions", "first_url", "host", "last", "plain", "redirects", "row",
-                 "signals", "spent_s", "url")
+    __slots__ = ("answers", "attempts", "authority", "conditions", "first_url", "host", "last", "plain", "redirects",
+                 "robots_sha256", "row", "signals", "spent_s", "url")
 
-    def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None) -> None:
+    def __init__(self, url: str, row: FetchRow | None, authority: str, host: Host | None = None,
+                 answers: tuple[SiteAnswer, ...] = ()) -> None:
         self.first_url = url
         self.url = url                     # of the next hop
         self.row = row                     # None for a file of the site itself
         self.authority = authority         # whose file it is, "" for a row
         self.host = host                   # what is known when this is a file after robots.txt
+        self.answers = answers             # for the files of the authority so far
         self.redirects: list[str] = []
         self.attempts = 0                  # failed ones
         self.spent_s = 0.0                 # over all hops of this attempt
         self.last: Fetched | None = None   # how the last attempt failed
         self.signals: tuple[Signal, ...] = ()
+        self.robots_sha256 = ""            # of the file that decided about this hop
         self.plain = False                 # ask without conditions: a 304 spoke of something that we do not hold
         self.conditions: tuple[str, ...] = ()      # of the hop that is asked
 
@@ -78,6 +82,7 @@ class Visits:
         """
         self.names = DnsCost()             # what resolving cost so far
         self.new_hosts: list[Host] = []    # robots answers of this run, for the caller to take away
+        self.new_answers: dict[str, tuple[SiteAnswer, ...]] = {}     # and what they were read from, by authority
         self._policy = policy
         self._network = network
         self._kind = kind
@@ -214,6 +219,7 @@ class Visits:
                 return False
             host = self._open(known)
         outcome, task.signals = self._access(host).ask(task.url)
+        task.robots_sha256 = host.sha256 if host.robots == "ok" else ""
         if not outcome and self._rules_only:
             outcome = "ok"
         if outcome:
@@ -289,6 +295,8 @@ class Visits:
         if reason or target is None:
             self._end(task, self._fetched(task, reason, answer))
         else:
+            if task.row is None:
+                task.answers += (SiteAnswer(recorded_time(), answer),)
             task.redirects.append(task.url)
             task.url = target
             self._queue(task, first=True)
@@ -317,7 +325,8 @@ class Visits:
             fetched = dataclasses.replace(fetched, outcome="optout_header")
         refused = fetched.outcome.startswith("optout_")        # perhaps by the policy alone
         verdict = DENY if refused else consent.verdict(signals)
-        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time(), task.conditions))
+        self._finished.append(Visit(task.row, fetched, signals, verdict, recorded_time(), task.conditions,
+                                    task.robots_sha256))
 
     def _end_file(self, task: _Task, fetched: Fetched) -> None:
         if task.host is None:
@@ -325,15 +334,18 @@ class Visits:
             self._scheduler.ask_for_delay(urls.politeness_key(task.authority), host.crawl_delay_s)
         else:
             host = with_file(task.host, task.first_url, fetched)
+        if fetched.answer.status:
+            task.answers += (SiteAnswer(recorded_time(), fetched.answer),)
         if not fetched.outcome.startswith("deferred_"):
             # robots.txt first, then the files that it lets us ask for, one after the other.
             for url in files_after(task.first_url, self._policy):
                 outcome, _ = self._access(host).ask(url)
                 if not outcome:
-                    self._queue(_Task(url, None, task.authority, host), first=True)
+                    self._queue(_Task(url, None, task.authority, host, task.answers), first=True)
                     return
                 host = without_file(host, url, outcome)
             self.new_hosts.append(host)
+            self.new_answers[host.authority] = task.answers
         self._open(host)
         for waiting in reversed(self._parked.pop(task.authority)):
             if self._may_ask(waiting):                  # one that is refused need not wait for its turn

@@ -49,7 +49,12 @@ class Response:
 
 def record_id(url_key: str, round_number: int) -> str:
     """Returns the WARC-Record-ID of a URL's answer in a round: the same in every run."""
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'response {url_key} {round_number}')}"
+    return identity(f"response {url_key} {round_number}")
+
+
+def identity(name: str) -> str:
+    """Returns the WARC-Record-ID that a name has in every run."""
+    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, name)}"
 
 
 def warcinfo(name: str, date: str, user_agent: str) -> bytes:
@@ -57,15 +62,15 @@ def warcinfo(name: str, date: str, user_agent: str) -> bytes:
     block = (f"software: imagebert-lait\r\nformat: WARC File Format 1.1\r\nhttp-header-user-agent: {user_agent}\r\n"
              "robots: RFC 9309\r\n").encode()
     return _member({
-        "WARC-Type": "warcinfo", "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(_NAMESPACE, f'warcinfo {name} {date}')}>",
+        "WARC-Type": "warcinfo", "WARC-Record-ID": f"<{identity(f'warcinfo {name} {date}')}>",
         "WARC-Date": date, "WARC-Filename": name, "Content-Type": "application/warc-fields",
         "WARC-Block-Digest": digest(block)}, block)
 
 
-def response(answer: Answer, identity: str, date: str) -> bytes:
-    """Returns the gzip member of one answer; `identity` is its `record_id`, `date` the time it was recorded."""
+def response(answer: Answer, own_id: str, date: str) -> bytes:
+    """Returns the gzip member of one answer; `own_id` is that of its record, `date` the time it was recorded."""
     block = _http_head(answer) + answer.entity
-    fields = {"WARC-Type": "response", "WARC-Record-ID": f"<{identity}>", "WARC-Date": date,
+    fields = {"WARC-Type": "response", "WARC-Record-ID": f"<{own_id}>", "WARC-Date": date,
               "WARC-Target-URI": answer.url}
     if answer.ip:
         fields["WARC-IP-Address"] = answer.ip
@@ -78,14 +83,14 @@ def response(answer: Answer, identity: str, date: str) -> bytes:
     return _member(fields, block)
 
 
-def revisit(answer: Answer, identity: str, date: str, of: Response, not_modified: bool) -> bytes:
+def revisit(answer: Answer, own_id: str, date: str, of: Response, not_modified: bool) -> bytes:
     """Returns the gzip member of an answer whose body is stored already: its head, and which record has the body.
 
     Args: of: the record with the body; not_modified: a 304 said so, else the same payload came again.
     """
     block = _http_head(answer)
     profile = "server-not-modified" if not_modified else "identical-payload-digest"
-    fields = {"WARC-Type": "revisit", "WARC-Record-ID": f"<{identity}>", "WARC-Date": date,
+    fields = {"WARC-Type": "revisit", "WARC-Record-ID": f"<{own_id}>", "WARC-Date": date,
               "WARC-Target-URI": answer.url, "WARC-Profile": f"http://netpreserve.org/warc/1.1/revisit/{profile}",
               "WARC-Refers-To": f"<{of.record_id}>", "WARC-Refers-To-Target-URI": of.url,
               "WARC-Refers-To-Date": of.fetched_at}
@@ -108,9 +113,9 @@ def metadata(row: FetchLog) -> bytes:
     said += [("outcome", row.outcome), ("permission", row.permission)]
     said += [("signal", f"{signal.name} {signal.verdict} ({signal.evidence}): {signal.raw}") for signal in row.signals]
     block = "".join(f"{name}: {_CONTROL.sub(' ', value)}\r\n" for name, value in said).encode()
-    identity = uuid.uuid5(_NAMESPACE, f"metadata {row.url_key} {row.round}")
     return _member({
-        "WARC-Type": "metadata", "WARC-Record-ID": f"<urn:uuid:{identity}>", "WARC-Date": row.fetched_at,
+        "WARC-Type": "metadata", "WARC-Record-ID": f"<{identity(f'metadata {row.url_key} {row.round}')}>",
+        "WARC-Date": row.fetched_at,
         "WARC-Target-URI": row.final_url, "WARC-Concurrent-To": f"<{record_id(row.url_key, row.round)}>",
         "Content-Type": "application/warc-fields", "WARC-Block-Digest": digest(block)}, block)
 
@@ -131,12 +136,14 @@ def identified(body: bytes) -> str:
     return "text/html" if _HTML.match(start) else ""
 
 
-def request(head: bytes, url: str, url_key: str, round_number: int, date: str) -> bytes:
-    """Returns the gzip member of the request that an answer came to: `head` as it was sent, without a body."""
-    identity = uuid.uuid5(_NAMESPACE, f"request {url_key} {round_number}")
+def request(head: bytes, url: str, of: str, date: str) -> bytes:
+    """Returns the gzip member of the request that an answer came to: `head` as it was sent, without a body.
+
+    Args: of: the id of the answer's record.
+    """
     return _member({
-        "WARC-Type": "request", "WARC-Record-ID": f"<urn:uuid:{identity}>", "WARC-Date": date, "WARC-Target-URI": url,
-        "WARC-Concurrent-To": f"<{record_id(url_key, round_number)}>",
+        "WARC-Type": "request", "WARC-Record-ID": f"<{identity(f'request to {of}')}>", "WARC-Date": date,
+        "WARC-Target-URI": url, "WARC-Concurrent-To": f"<{of}>",
         "Content-Type": "application/http;msgtype=request", "WARC-Payload-Digest": digest(b""),
         "WARC-Block-Digest": digest(head)}, head)
 

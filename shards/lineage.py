@@ -16,7 +16,7 @@ from crawl.config import digest
 from crawl.errors import UsageError
 
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
-_FETCHED = ("warc", "tars")        # tables of bytes that came from the web
+_FETCHED = ("warc", "tars", "robots")    # tables of bytes that came from the web
 _STAGES = ("crawl", "judge", "images", "features", "clip", "filter", "vocab", "reencoded", "codebook", "regions",
            "shards",
            "known",                # the images stage before this one, whose answers were carried over

@@ -38,7 +38,8 @@ def finished(out: str, version: int, members: list[bytes], rows: list[FetchLog])
     parts = [FileEntry(PART, sum(map(len, members)), "")] if members else []
     if members:
         storage.commit_bytes(storage.join(stage.directory, PART), b"".join(members))
-    return stage.commit({"warc": parts, "fetch_log": [write_table(stage.directory, "log.parquet", FetchLog, rows)]}, [])
+    return stage.commit({"warc": parts, "fetch_log": [write_table(stage.directory, "log.parquet", FetchLog, rows)],
+                         "hosts": []}, [])
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -71,7 +71,7 @@ def test_a_part_is_full_by_rows_bytes_or_time(tmp_path, limits, full_after):
 @pytest.mark.parametrize("file", ["body", "tdm_body", "ai_body"])
 def test_a_part_is_full_by_the_files_of_its_hosts(tmp_path, monkeypatch, file):
     monkeypatch.setattr("crawl.parts._HELD", 1000)
-    small = {"body": b"", "tdm_body": b"", "ai_body": b""}
+    small = {"authority": "http://a.test:80", "body": b"", "tdm_body": b"", "ai_body": b""}
     with writer(tmp_path) as parts:
         parts.add(image_row("a"), [types.SimpleNamespace(**small | {file: b"x" * 999})])
         assert not parts.is_full()

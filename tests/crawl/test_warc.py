@@ -29,7 +29,8 @@ def file(tmp_path):
     zipped = answer(entity=gzip.compress(BODY, mtime=0), headers=(("Content-Encoding", "gzip"), ("X-\xe4", "\xfc")))
     answers = [answer(), zipped, answer(body=b"", cut="length")]
     records = [warc.warcinfo("part-00000.warc.gz", DATE, "imagebert-lait/0.1"),
-               warc.request(b"GET /x?y HTTP/1.1\r\nHost: a.test\r\n\r\n", "http://a.test/x?y", f"{0:032x}", 3, DATE),
+               warc.request(b"GET /x?y HTTP/1.1\r\nHost: a.test\r\n\r\n", "http://a.test/x?y",
+                            warc.record_id(f"{0:032x}", 3), DATE),
                *(warc.response(each, warc.record_id(f"{n:032x}", 3), DATE) for n, each in enumerate(answers))]
     path = tmp_path / "part-00000.warc.gz"
     path.write_bytes(b"".join(records))

@@ -185,7 +185,8 @@ def test_of_a_warc_answer_and_request_go(tmp_path: Path) -> None:
     data = warc.warcinfo("x", "2026-01-01T00:00:00Z", "agent")
     for number in range(3):
         head = f"GET /secret{number} HTTP/1.1\r\n\r\n".encode()
-        data += warc.request(head, f"http://a.test/secret{number}", f"{number:032x}", 0, "2026-01-01T00:00:00Z")
+        data += warc.request(head, f"http://a.test/secret{number}", warc.record_id(f"{number:032x}", 0),
+                             "2026-01-01T00:00:00Z")
         body = gzip.compress(f"WARC/1.1 page {number}".encode() * 50, mtime=0)
         answers.append((len(data), len(body)))
         data += body
