@@ -2,19 +2,20 @@
 
     python -m benchmarks.loader [--samples 2000] [--rounds 3]
 
-Shards of samples with 100 regions of 2,048 values (u8: 205 KB, f16: 410 KB), captions of 4 to 20 word pieces of a
-vocabulary of 30,000.  Ours is what a rank of the trainer does before its forward: the order, every region member and
-caption read and held against its checksum, word pieces, masks, ITM negatives, one packed buffer of 16,384 tokens (the
-`tokens` batch), nothing kept in memory between samples (cache_mib=0).  `webdataset` streams the same tars (regions and
-image tars side by side), decodes json, caption and regions, cuts the caption into word pieces and stacks 128 samples
-into padded arrays: no checksums, no masks, no negatives, no shuffle.  One process and one core a side, in turn, timed
-from the sixth pack (batch) on, when ours has touched all its memory; no sample is read twice.  Cold: the page cache was
-told to forget the files (posix_fadvise).
+Shards of samples with 100 regions of 2,048 values (u8: 205 KB, f16: 410 KB), captions of 4 to 20 words of a vocabulary
+of 30,000, drawn as often as words of a text are (Zipf's law).  Ours is what a rank of the trainer does before its
+forward: the order, every region member and caption read and held against its checksum, word pieces, masks, ITM
+negatives, one packed buffer of 16,384 tokens (the `tokens` batch), nothing kept of a sample (cache_mib=0).
+`webdataset` streams the same tars (regions and image tars side by side), decodes json, caption and regions, cuts the
+caption into word pieces with the library tokenizers and stacks 128 samples into padded arrays: no checksums, no masks,
+no negatives, no shuffle.  One process and one core a side, in turn, timed from the sixth pack (batch) on, when ours has
+touched all its memory; no sample is read twice.  Cold: the page cache was told to forget the files (posix_fadvise).
 """
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -34,13 +35,13 @@ _WEBDATASET = """
 import json, os, sys, time, warnings
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 import numpy as np, safetensors.numpy, webdataset
-from shards.tokens import load_tokenizer
+from tokenizers import BertWordPieceTokenizer
 warnings.simplefilter("ignore")
-tokenizer = load_tokenizer(sys.argv[1])
+tokenizer = BertWordPieceTokenizer(sys.argv[1], lowercase=True)
 def decoded(ones):
     first, last = ones[0], ones[-1]
     regions = safetensors.numpy.load(last["regions.safetensors"])
-    return json.loads(first["json"]), tokenizer.encode(first["txt"].decode())[0], regions
+    return json.loads(first["json"]), tokenizer.encode(first["txt"].decode(), add_special_tokens=False).ids, regions
 def stacked(batch):
     count, most = len(batch), max(len(words) for _, words, _ in batch)
     words = np.zeros((count, most), np.int64)
@@ -67,13 +68,14 @@ def write_set(folder: str, samples: int, kind: str) -> None:
     """Writes a finished shards folder of `samples` training samples."""
     draw = random.Random(1)
     words = [f"w{number}" for number in range(30_000)]
+    often = list(itertools.accumulate(1 / rank for rank in range(1, len(words) + 1)))
     vocab = "".join(f"{piece}\n" for piece in (*SPECIALS, *words)).encode()
     pathlib.Path(folder, "vocab.txt").write_bytes(vocab)
     tokenizer = load_tokenizer(os.path.join(folder, "vocab.txt"))
     each = samples // SHARDS
     shards = []
     for first in range(0, each * SHARDS, each):
-        captions = [" ".join(draw.choices(words, k=draw.randint(4, 20))) for _ in range(each)]
+        captions = [" ".join(draw.choices(words, cum_weights=often, k=draw.randint(4, 20))) for _ in range(each)]
         tokens = [len(tokenizer.encode(caption)[0]) for caption in captions]
         shards.append(write(folder, each, kind, False, [caption.encode() for caption in captions], tokens, first))
     files = [FileEntry(name, os.path.getsize(os.path.join(folder, name)), "") for shard in shards

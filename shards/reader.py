@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import zlib
+import struct
 from collections.abc import Callable, Collection, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,19 @@ import numpy as np
 
 from crawl import storage
 from crawl.errors import UsageError
-from shards.index import MEMBERS, load_index, without
+from shards.checksum import crc32
+from shards.index import INDEX_DTYPE, MEMBERS, load_index, without
 from shards.manifest import ShardFile, ShardSet
 from shards.regions import Regions, unpack
 from shards.sample import parse_sample_json
-from shards.straight import StraightRegions
+from shards.straight import Straight, StraightRegions
 
 if TYPE_CHECKING:
     from shards.remote_tar import Captions
     from shards.window_cache import CachedTar, WindowCache
+
+
+_OFFSETS = {name: int(place[1]) for name, place in (INDEX_DTYPE.fields or {}).items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,7 +60,9 @@ class ShardReader:
                              f"build the shards again")
         if removed:
             self.index = without(self.index, removed)
-        self._places = {name: _Places(self.index, name) for name in MEMBERS}
+        self._places = {name: _Fields(self.index, f"{name}_offset", "QII") for name in MEMBERS}     # offset, size, crc
+        self._checked = {name: bytearray(len(self.index)) for name in MEMBERS}
+        self._hashes = _Fields(self.index, "image_hash", "QQ")
         self._path = storage.join(directory, shard.name)
         self._regions_path = storage.join(directory, shard.regions) if shard.regions else ""
         self._cached: dict[str, CachedTar] = {}     # member -> its tar
@@ -125,11 +131,17 @@ class ShardReader:
             if row is None:
                 tar.expect()
             elif self.index[f"{name}_size"][row]:
-                tar.expect(*self._places[name].of(row))
+                offset, size, _ = self._places[name].of(row)
+                tar.expect(offset, size)
 
     def key(self, row: int) -> str:
         """Returns the key of a row."""
         return self.index["key"][row].decode()
+
+    def hashes(self, row: int) -> tuple[int, int]:
+        """Returns the 64-bit hashes of a row's image and of its near-duplicate group."""
+        image, group = self._hashes.of(row)
+        return image, group
 
     def image(self, row: int) -> bytes:
         """Returns the original image bytes."""
@@ -143,18 +155,26 @@ class ShardReader:
         """Returns the provenance (shards/sample.py lists the fields)."""
         return parse_sample_json(self.member(row, "json"))
 
+    def straight(self, row: int, limit: int | None, into: np.ndarray) -> Straight | None:
+        """Returns the `limit` most confident regions with their features in the first rows of `into`, [at least as
+        many, D]; their values are not looked at yet.
+
+        None where the member must be read whole (shards/straight.py); then the rows hold anything.
+        """
+        if self._straight is None:
+            return None
+        (offset, size, crc), checked = self._places["regions"].of(row), self._checked["regions"]
+        found = self._straight.read(offset, size, None if checked[row] else crc, limit, into)
+        if found is not None:
+            checked[row] = 1
+        return found
+
     def regions(self, row: int, limit: int | None = None, into: np.ndarray | None = None) -> Regions:
         """Returns the regions, the `limit` most confident ones.
 
         With `into`, [at least as many, D] of the features' type or of one that holds them, features are written to its
         first rows and `feat` is a view of these.
         """
-        if into is not None and self._straight is not None:
-            places = self._places["regions"]
-            found = self._straight.read(*places.of(row), None if places.checked[row] else places.crc(row), limit, into)
-            if found is not None:
-                places.checked[row] = 1
-                return found
         data = self.member(row, "regions")
         try:
             regions = unpack(data, limit)
@@ -180,8 +200,7 @@ class ShardReader:
 
     def member(self, row: int, name: str) -> bytes:
         """Returns the bytes of a member (image, txt, json, regions), checked by the index's crc."""
-        places = self._places[name]
-        offset, size = places.of(row)
+        (offset, size, crc), checked = self._places[name].of(row), self._checked[name]
         file, path = (self._regions_tar, self._regions_path) if name == "regions" else (self._tar, self._path)
         if not size or file is None:
             if name == "txt":
@@ -189,39 +208,32 @@ class ShardReader:
             raise UsageError(f"{path or self._path}: {self.key(row)} has no {name} member")
         if name == "txt" and self._captions is not None:
             told = self._captions.of(row)
-            if len(told) == size and zlib.crc32(told) == int(self.index["txt_crc"][row]):
+            if len(told) == size and crc32(told) == crc:
                 return told
         data = file.pread(size, offset)
         if len(data) != size:
             raise UsageError(f"{path}: {self.key(row)}: wanted {size} bytes of {name} at offset {offset}, the file "
                              f"ends after {len(data)}; copy the shard again")
-        if not places.checked[row]:
-            if zlib.crc32(data) != places.crc(row):
+        if not checked[row]:
+            if crc32(data) != crc:
                 raise UsageError(f"{path}: {self.key(row)}: the {name} of {size} bytes at offset {offset} has another "
                                  f"checksum than the index; copy the shard again")
-            places.checked[row] = 1
+            checked[row] = 1
         return data
 
 
-class _Places:
-    """Where the members of one kind lie; made when the first of them is read."""
+class _Fields:
+    """Neighbouring fields of the rows of a mapped index, as plain numbers: nothing of it is copied."""
 
-    def __init__(self, index: np.ndarray, name: str) -> None:
-        self._index, self._name = index, name
-        self._places: tuple[np.ndarray, np.ndarray] | None = None
-        self._crc = index[f"{name}_crc"]
-        self.checked = bytearray(len(index))
+    def __init__(self, index: np.ndarray, first: str, kinds: str) -> None:
+        """`kinds` are the fields' types from the field `first` on, as the module struct writes them."""
+        self._rows = np.ascontiguousarray(index).view(np.uint8).data
+        self._struct, self._step = struct.Struct(f"<{kinds}"), INDEX_DTYPE.itemsize
+        self._first = _OFFSETS[first]
 
-    def of(self, row: int) -> tuple[int, int]:
-        """Returns offset and size."""
-        if self._places is None:
-            self._places = (np.ascontiguousarray(self._index[f"{self._name}_offset"]),
-                            np.ascontiguousarray(self._index[f"{self._name}_size"]))
-        return int(self._places[0][row]), int(self._places[1][row])
-
-    def crc(self, row: int) -> int:
-        """Returns the checksum."""
-        return int(self._crc[row])
+    def of(self, row: int) -> tuple[int, ...]:
+        """Returns a row's fields."""
+        return self._struct.unpack_from(self._rows, row * self._step + self._first)
 
 
 def open_shard(shards: ShardSet, shard: ShardFile) -> ShardReader:

@@ -75,16 +75,21 @@ def problem(regions: Regions) -> str | None:
         return "soft_id and soft_p come together"
     if regions.box.shape[1] != 4:
         return f"box is {regions.box.shape}, not (n, 4)"
-    return _wrong_values(regions) if n and not _plain_values(regions) else None
+    return _wrong_values(regions) if n and not plain_values(regions.box[None], regions.conf[None]) else None
 
 
-def _plain_values(regions: Regions) -> bool:
-    """Returns whether boxes and confidences are right and no number is negative: most are, and bits say it quickly."""
-    if not (regions.box.flags.c_contiguous and regions.conf.flags.c_contiguous):
+def plain_values(boxes: np.ndarray, confidences: np.ndarray) -> bool:
+    """Returns whether all values are right and no number is negative: most are, and bits say it quickly.
+
+    Args:
+        boxes: f16 [images, n, 4].
+        confidences: f16 [images, n], n at least 1.
+    """
+    if not (boxes.flags.c_contiguous and confidences.flags.c_contiguous):
         return False
-    box, conf = regions.box.view(np.uint16), regions.conf.view(np.uint16)
-    return bool(box.max() <= _ONE and (box[:, :2] <= box[:, 2:]).all()
-                and conf[0] <= _LARGEST and (conf[1:] <= conf[:-1]).all())
+    box, conf = boxes.view(np.uint16), confidences.view(np.uint16)
+    return bool(box.max() <= _ONE and (box[..., :2] <= box[..., 2:]).all()
+                and conf[:, 0].max() <= _LARGEST and (conf[:, 1:] <= conf[:, :-1]).all())
 
 
 def _wrong_values(regions: Regions) -> str | None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from typing import Any
 
 from crawl import storage
@@ -11,6 +12,9 @@ from crawl.errors import UsageError
 # Section 2.2 of paper.md: 144 positions are 100 regions and 44 others, of which [CLS] and two [SEP] are no word pieces.
 MAX_PIECES = 41
 PAD, UNK, CLS, SEP, MASK = SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# What BERT's splitting makes of printable ASCII in small letters: words, and each other sign for itself.
+_ASCII_WORDS = re.compile("[a-z0-9]+|[!-/:-@[-`{-~]")
+_MOST_KNOWN = 1 << 16              # words whose pieces are kept
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -21,6 +25,7 @@ class CaptionTokenizer:
     digest: str                    # sha256 of vocab.txt
     ids: dict[str, int]            # special token -> id
     _tokenizer: Any
+    _known: dict[str, list[int]] = dataclasses.field(default_factory=dict)     # word -> its pieces
 
     @property
     def vocab_size(self) -> int:
@@ -29,12 +34,27 @@ class CaptionTokenizer:
 
     def encode(self, caption: str) -> tuple[list[int], int]:
         """Returns the ids of a caption's first 41 pieces, without [CLS] and [SEP], and how many pieces were cut."""
-        ids = self._tokenizer.encode(caption, add_special_tokens=False).ids
+        if caption.isascii() and caption.isprintable():
+            # Pieces are those of single words, and most words were seen before: a tenth of the time.
+            ids = []
+            for word in _ASCII_WORDS.findall(caption.lower()):
+                ids += self._known.get(word) or self._learned(word)
+        else:
+            ids = self._pieces(caption)
         return ids[:MAX_PIECES], max(len(ids) - MAX_PIECES, 0)
 
     def decode(self, ids: list[int]) -> str:
         """Returns pieces as readable text."""
         return self._tokenizer.decode(list(ids), skip_special_tokens=False)
+
+    def _pieces(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+    def _learned(self, word: str) -> list[int]:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[word] = found = self._pieces(word)
+        return found
 
 
 def load_tokenizer(vocab_path: str) -> CaptionTokenizer:

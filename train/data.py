@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,12 @@ from crawl.errors import UsageError
 from shards.manifest import ShardSet
 from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
+from train.gathering import read_sample, read_samples
 from train.mixture import Part, parse_part
 from train.order import Lane, Piece, SampleSizes, cut_for, deal
 from train.packing import Sample, SpecialTokens
 from train.plan import DataFacts, StageConfig, TrainConfig
 from train.predicates import parse_predicate, rows_that_hold
-from train.randomness import mix_one
 from train.windows import cache_for, open_readers
 
 SPLIT = "train"
@@ -137,26 +136,23 @@ class TrainingData:
                 config = config.with_stage(dataclasses.replace(stage, samples=samples, epochs=0.0))
         return config
 
-    def sample(self, number: int, into: NDArray[Any] | None = None) -> Sample:
-        """Returns a sample by its number in the plan; decoded ones stay in memory as long as there is room.
+    def sample(self, number: int) -> Sample:
+        """Returns a sample by its number in the plan."""
+        reader, row = self._place(number)
+        return read_sample(reader, row, self.tokenizer, self.limit)
 
-        With `into`, its features are in the first rows of it.
+    def samples(self, numbers: Sequence[int], into: NDArray[Any]) -> list[Sample | UsageError]:
+        """Returns samples, their features end to end in the rows of `into`, or instead what is wrong with one.
+
+        Decoded ones stay in memory as long as there is room.
         """
-        kept = self._cache.get(number)
-        if kept is not None:
-            if into is None:
-                return kept
-            into[:len(kept.features)] = kept.features
-            return dataclasses.replace(kept, features=into[:len(kept.features)])
-        reader = self.readers[int(self.sizes.shard[number])]
-        sample = read_sample(reader, int(self.sizes.row[number]), self.tokenizer, self.limit, into)
+        wanted = [self._cache.get(number) or self._place(number) for number in numbers]
+        found = read_samples(wanted, self.tokenizer, self.limit, into)
         if self._cache_left > 0:
-            with self._cache_lock:
-                self._cache_left -= sample.features.nbytes + sample.words.nbytes + 1024
-                room = self._cache_left > 0
-            if room:
-                self._cache[number] = dataclasses.replace(sample, features=sample.features.copy())
-        return sample
+            for number, sample in zip(numbers, found, strict=True):
+                if isinstance(sample, Sample) and number not in self._cache:
+                    self._keep(number, sample)
+        return found
 
     def expect(self, numbers: list[int]) -> None:
         """Begins to read what is remote of some samples, all of them side by side."""
@@ -183,6 +179,16 @@ class TrainingData:
             reader.close()
         if self.windows is not None:
             self.windows.close()
+
+    def _place(self, number: int) -> tuple[ShardReader, int]:
+        return self.readers[int(self.sizes.shard[number])], int(self.sizes.row[number])
+
+    def _keep(self, number: int, sample: Sample) -> None:
+        with self._cache_lock:
+            self._cache_left -= sample.features.nbytes + sample.words.nbytes + 1024
+            room = self._cache_left > 0
+        if room:      # a copy of the features: where they are now is lent
+            self._cache[number] = dataclasses.replace(sample, features=sample.features.copy())
 
     def _first(self, place: int) -> int:
         return int(self._ends[place]) - len(self.readers[place])
@@ -216,32 +222,6 @@ def special_tokens(tokenizer: CaptionTokenizer) -> SpecialTokens:
     ids = tokenizer.ids
     return SpecialTokens(ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], tokenizer.vocab_size,
                          tuple(ids[name] for name in SPECIALS))
-
-
-def read_sample(reader: ShardReader, row: int, tokenizer: CaptionTokenizer, limit: int,
-                into: NDArray[Any] | None = None) -> Sample:
-    """Returns one sample of a shard, with its `limit` most confident regions (features in `into`, where given)."""
-    entry, key = reader.index[row], reader.key(row)
-    regions = reader.regions(row, limit, into)
-    words, _ = tokenizer.encode(reader.caption(row))
-    scale, zero = regions.scale_and_zero()
-    return Sample(
-        key=key, key_hash=key_hash(key), words=np.array(words, np.int64), features=regions.feat,
-        scale=scale, zero=zero, boxes=regions.box.astype(np.float32),
-        classes=np.maximum(regions.cls, 0).astype(np.int64), image_hash=int(entry["image_hash"]),
-        group_hash=int(entry["group_hash"]), caption_hash=token_hash(words),
-        soft_ids=None if regions.soft_id is None else np.maximum(regions.soft_id, 0).astype(np.int64),
-        soft_p=None if regions.soft_p is None else regions.soft_p.astype(np.float32))
-
-
-def key_hash(key: str) -> int:
-    """Returns the 64 bits of a key that masks are drawn from."""
-    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-
-
-def token_hash(words: list[int]) -> int:
-    """Returns 64 bits that are equal for token-identical captions (the index's hash is of the text)."""
-    return mix_one(len(words), *words)
 
 
 def _sizes_of(readers: list[ShardReader], limit: int, words: list[NDArray[np.uint16]]) -> SampleSizes:

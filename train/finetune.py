@@ -21,8 +21,8 @@ from torch import Tensor
 from model.imagebert import ImageBert
 from model.losses import contrastive_loss
 from train.checkpoint import own_tensors
-from train.data import token_hash
 from train.finetune_config import BINARY, MULTICLASS, FinetuneConfig
+from train.gathering import token_hash
 from train.items import Collection
 from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for
 from train.randomness import DROPOUT, ORDER_SAMPLES, WORD_IDS, below, permutation, torch_seed
@@ -167,7 +167,7 @@ def with_one_caption(collection: Collection, images: NDArray[np.int64], seed: in
         words = own[int(below(len(own), seed, WORD_IDS, epoch, np.uint64(sample.key_hash)))]
         same = words is own[0]
         chosen.append(sample if same else dataclasses.replace(
-            sample, words=words, caption_hash=token_hash(words.tolist())))
+            sample, words=words, caption_hash=token_hash(words)))
     return tuple(chosen)
 
 

@@ -15,7 +15,7 @@ from shards.manifest import ShardSet
 from shards.reader import open_shard
 from shards.regions import Regions
 from shards.tokens import CaptionTokenizer
-from train.data import key_hash, read_sample, token_hash
+from train.gathering import key_hash, read_sample, token_hash
 from train.packing import Sample
 
 Words = NDArray[np.int64]
@@ -63,7 +63,7 @@ class Collection:
 
     def every_caption(self) -> tuple[Sample, ...]:
         """Returns one sample for each caption: the pairs that training draws from."""
-        return tuple(dataclasses.replace(sample, words=words, caption_hash=token_hash(words.tolist()))
+        return tuple(dataclasses.replace(sample, words=words, caption_hash=token_hash(words))
                      for sample, own in zip(self.samples, self.captions, strict=True) for words in own)
 
     def digest(self) -> str:

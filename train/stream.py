@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
-from crawl.object_store import StoreUsageError
 from model.inputs import Pack
 from model.losses import LOSSES, covered_by
 from train.data import TrainingData
@@ -158,24 +157,17 @@ class PackStream:
         The samples' features are in `features`, end to end.
         """
         chosen: list[Sample] = []
-        skipped, used = [], 0
-        self._data.expect(numbers)
-        for number in numbers:
-            reason = self._data.skipped.get(number, "")
-            if not reason:
-                try:
-                    chosen.append(self._data.sample(number, features.array[used:]))
-                    used += len(chosen[-1].classes)
-                    continue
-                except StoreUsageError:
-                    raise                                    # a store that is out of reach damages no sample
-                except UsageError as error:
-                    if self._config.damaged == "stop":
-                        raise UsageError(f"{error}; or leave such samples out: --set damaged=skip") from error
-                    reason = str(error)
-                    self._data.skipped[number] = reason      # for as long as the run, whatever the disk says later
-            skipped.append((number, reason))
-        return chosen, skipped
+        skipped = {number: self._data.skipped[number] for number in numbers if number in self._data.skipped}
+        wanted = [number for number in numbers if number not in skipped]
+        self._data.expect(wanted)
+        for number, found in zip(wanted, self._data.samples(wanted, features.array), strict=True):
+            if not isinstance(found, UsageError):
+                chosen.append(found)
+            elif self._config.damaged == "stop":
+                raise UsageError(f"{found}; or leave such samples out: --set damaged=skip") from found
+            else:      # for as long as the run, whatever the disk says later
+                skipped[number] = self._data.skipped[number] = str(found)
+        return chosen, [(number, skipped[number]) for number in numbers if number in skipped]
 
     def _pack(self, chosen: list[Sample], features: FeatureRows,
               counters: tuple[int, ...]) -> tuple[Pack, int, Recipe | None]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from train.data import token_hash
+from train.gathering import token_hash
 from train.items import Collection
 from train.packing import Rows, Sample, identities
 from train.randomness import IMAGE_NEGATIVES, NEGATIVES, WORD_IDS, below, mix
@@ -77,7 +77,7 @@ class TrainingSet:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
         words, self._owner_C = collection.flat_captions()
-        self._hash_C = np.array([token_hash(own.tolist()) for own in words], np.uint64)
+        self._hash_C = np.array([token_hash(own) for own in words], np.uint64)
         self._first_I = np.searchsorted(self._owner_C, np.arange(len(collection)))
         self._counts_I = np.array([len(own) for own in collection.captions])
         self._ids_I2 = np.array([(sample.image_hash, sample.group_hash) for sample in collection.samples], np.uint64)

@@ -8,6 +8,8 @@ from crawl.errors import UsageError
 from shards.index import load_index
 from shards.manifest import load_shards
 from shards.reader import ShardReader
+from shards.regions import Regions, pack
+from shards.straight import StraightRegions, stacked
 from tests.train.made_shards import FEATURES, make_shards
 
 
@@ -25,11 +27,17 @@ def test_straight_is_what_a_whole_read_is(tmp_path, kind, limit):
         assert whole.index["num_regions"].max() > 2
         used, into = 0, np.full((200, FEATURES), 7, dtype)
         for row in range(len(whole)):
-            expected, found = whole.regions(row, limit), straight.regions(row, limit, into[used:])
-            assert found.feat.shape == expected.feat.shape and np.shares_memory(found.feat, into) == (limit != 0)
-            for name in ("feat", "box", "cls", "conf", "scale"):
-                np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-            used += len(found)
+            expected, found = whole.regions(row, limit), straight.straight(row, limit, into[used:])
+            if found is None:
+                assert row == 0 or limit == 0        # of the first of a size the header is learned
+                assert np.shares_memory(straight.regions(row, limit, into[used:]).feat, into) == (limit != 0)
+            else:
+                arrays = stacked([found])
+                assert np.shares_memory(found.features, into) and set(arrays) >= {"box", "cls", "conf"}
+                for name, array in arrays.items():
+                    np.testing.assert_array_equal(array[0], getattr(expected, name))
+            np.testing.assert_array_equal(into[used:used + len(expected)], expected.feat)
+            used += len(expected)
         assert (into[used:] == 7).all()              # nothing beyond the wanted rows is touched
 
 
@@ -56,11 +64,41 @@ def test_a_damaged_member_is_found_wherever_the_damage_is(tmp_path, place):
     with reader_of(tmp_path) as reader:
         into = np.empty((50, FEATURES), np.uint8)
         for row in (0, 1, 2, 4):
-            reader.regions(row, None, into)
+            assert reader.straight(row, None, into) is not None or reader.regions(row, None, into)
+        assert reader.straight(3, None, into) is None
         with pytest.raises(UsageError, match=f"{entry['key'].decode()}.* another checksum"):
             reader.regions(3, None, into)
     with reader_of(tmp_path) as reader:
         reader.regions(0, None, into)
         os.truncate(tar, begin + size - 5)
+        assert reader.straight(3, None, into) is None
         with pytest.raises(UsageError, match="the file ends after"):
             reader.regions(3, None, into)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("limit", [None, 3])
+def test_members_of_one_shape_are_looked_at_together(tmp_path, limit, soft):
+    draw = np.random.default_rng(1)
+
+    def regions(first):
+        extra = {"soft_id": draw.integers(0, 9, (6, 8)).astype(np.int16),
+                 "soft_p": draw.random((6, 8)).astype(np.float16)} if soft else {}
+        return Regions(feat=draw.integers(0, 256, (6, 5), np.uint8), box=np.tile(np.float16([0, 0, 1, 1]), (6, 1)),
+                       cls=draw.integers(0, 9, 6).astype(np.int16), scale=draw.random(6).astype(np.float16),
+                       conf=np.float16([first, .5, .4, .3, .2, .1]), **extra)
+
+    made = [regions(.9), regions(.8), regions(.1)]            # the last is not sorted; no pack would write it
+    packed = [pack(one) for one in made[:2]]
+    packed.append(packed[0].replace(made[0].conf.tobytes(), made[2].conf.tobytes()))
+    path = tmp_path / "members"
+    path.write_bytes(b"".join(packed))
+    with open(path, "rb") as file:
+        members = StraightRegions(file.fileno())
+        members.learn(packed[0])
+        found = [members.read(place * len(packed[0]), len(packed[0]), None, limit, np.empty((6, 5), np.uint8))
+                 for place in range(3)]
+    arrays = stacked(found[:2])
+    for name in ("box", "cls", "conf", "scale") + (("soft_id", "soft_p") if soft else ()):
+        np.testing.assert_array_equal(arrays[name], [getattr(one, name)[:limit] for one in made[:2]])
+    assert stacked(found) is None

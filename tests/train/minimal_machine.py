@@ -19,7 +19,7 @@ LIBRARIES = {"numpy", "torch", "safetensors", "tokenizers"}
 # What torch imports of its own requirements; fsspec is one too, but ours must not count on it.
 OF_TORCH = {"typing-extensions", "sympy", "mpmath", "triton", "setuptools"}
 ROOT = Path(__file__).parents[2]
-READING = ("sample", "regions", "index", "manifest", "reader", "tokens")
+READING = ("sample", "regions", "checksum", "index", "manifest", "reader", "tokens")
 OURS = {"crawl", "shards", "model", "train", "tests"}
 
 

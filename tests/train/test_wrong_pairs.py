@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from tests.train import synthetic
-from train.data import token_hash
 from train.finetune import with_one_caption
+from train.gathering import token_hash
 from train.wrong_pairs import TrainingSet, from_pack, hardest, split_sides
 
 
@@ -69,7 +69,7 @@ def test_what_is_right_by_another_name_is_no_wrong_pair():
     samples, captions = list(collection.samples), [list(own) for own in collection.captions]
     samples[1] = dataclasses.replace(samples[1], group_hash=samples[0].group_hash)      # a near-duplicate of image 0
     captions[2][1] = captions[0][0]                                                     # image 2 has a caption of 0
-    samples = [dataclasses.replace(one, words=own[0], caption_hash=token_hash(own[0].tolist()))
+    samples = [dataclasses.replace(one, words=own[0], caption_hash=token_hash(own[0]))
                for one, own in zip(samples, captions, strict=True)]
     twins = dataclasses.replace(collection, samples=tuple(samples), captions=tuple(map(tuple, captions)))
     train = TrainingSet(twins)
