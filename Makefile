@@ -42,7 +42,7 @@ test-flink-full: install ## every parallelism, every kill, on 500 images
 	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) IMAGEBERT_FLINK_IMAGES=500 \
 	  $(BIN)/python -m pytest -m flink tests/deploy
 
-test-s3: install        ## names, leases and uploads on an S3 server of this machine that fails now and then (moto's; needs a package index)
+test-s3: install        ## on an S3 server of this machine that fails now and then (moto's; needs a package index): a whole build, kills (20 minutes)
 	IMAGEBERT_S3_SERVER=$$($(BIN)/python -m benchmarks.peers moto)/bin/moto_server $(BIN)/python -m pytest -m store tests/stores -k s3
 
 test-gs: install        ## the same on a Google Cloud Storage of this machine (fake-gcs-server, built with Go)

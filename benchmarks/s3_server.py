@@ -13,7 +13,9 @@ from collections.abc import Iterator
 # `make test-s3` and `make bench-object-store` install it and name it.
 PROGRAM = os.environ.get("IMAGEBERT_S3_SERVER", "")
 MISSING = "no S3 server: IMAGEBERT_S3_SERVER names moto_server; `make test-s3` installs it"
-SECRET = "loopback-secret-that-stands-nowhere"
+# Made of letters that stand nowhere else, so that a test can look for them in all that a run writes.
+KEY, SECRET, TOKEN = "AKIALOOPBACKNOWHERE1", "loopback-secret-that-stands-nowhere", "loopback-token-that-stands-nowhere"
+SECRETS = frozenset({KEY, SECRET, TOKEN})
 BUCKET = "a-bucket"
 
 
@@ -37,7 +39,7 @@ def s3_server(folder: pathlib.Path, program: str = PROGRAM) -> Iterator[int]:
 def environment(url: str) -> dict[str, str]:
     """Returns the variables by which any program finds this server: the usual chain, and nothing else."""
     return {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "loopback", "AWS_SECRET_ACCESS_KEY": SECRET}
+            "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_SESSION_TOKEN": TOKEN}
 
 
 def _wait(process: subprocess.Popen[bytes], port: int) -> None:

@@ -16,6 +16,7 @@ import hashlib
 import io
 import os
 import posixpath
+import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ _TEMPORARY = ".tmp"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SWAP_TRIES = 20                   # of a local swap while another process is in the middle of one
 _SWAP_PAUSE_S = 0.005
+_REMOVED_AT_ONCE = 1000            # names of one request to an object store
 
 
 class CommitConflict(Exception):
@@ -207,6 +209,33 @@ def remove(path: str) -> None:
         return
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def remove_below(path: str, first: str = "") -> None:
+    """Removes a folder with all that is in it; one that is not there is no error.
+
+    Args:
+        first: the name of the file in it that goes before all others, so that a half-removed folder is none.
+    """
+    if first:
+        remove(join(path, first))
+    if not is_remote(path):
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    store, prefix = located(path)
+    names = [posixpath.join(prefix, name) for name in names_below(path)]
+    for start in range(0, len(names), _REMOVED_AT_ONCE):
+        with contextlib.suppress(FileNotFoundError), told(path):     # of a request that was repeated
+            store.delete(names[start:start + _REMOVED_AT_ONCE])
+
+
+def absolute(path: str) -> str:
+    """Returns a path that does not depend on the current folder, without a slash at its end.
+
+    >>> absolute("s3://bucket/data/")
+    's3://bucket/data'
+    """
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
 
 
 def names_below(path: str) -> list[str]:

@@ -5,10 +5,10 @@ import argparse
 import contextlib
 import dataclasses
 import json
-import os
 import sys
 from typing import Any
 
+from crawl import storage
 from crawl.errors import UsageError
 from crawl.suppress import KINDS, SUPPRESS, Rule, parse_rule, parse_rules
 from shards import terminal
@@ -117,14 +117,14 @@ def _print(args: argparse.Namespace, shards: ShardSet, root: str, answer: dict[s
 def _purge(root: str) -> dict[str, Any]:
     from shards.purge import predicted, purge, targets_of
     from shards.report import REPORT, write_report
-    if not os.path.isfile(os.path.join(root, "dataset.json")):
+    if not storage.exists(storage.join(root, "dataset.json")):
         raise UsageError(f"{root}: no dataset's root; --purge works on all its stages, give the root")
     targets = targets_of(root)
     searched, parts = predicted(root, targets)
     print(f"to purge {len(targets.sha256s):,} images, {len(targets.url_keys):,} URLs and the stored answers of "
           f"{len(targets.shown_on):,} pages that showed them reads {searched:,} bytes of tables and writes those again "
           f"that hold them; and it writes {parts:,} bytes of parts again", file=sys.stderr)
-    had_report = os.path.isfile(os.path.join(load_shards(root).directory, REPORT))
+    had_report = storage.exists(storage.join(load_shards(root).directory, REPORT))
     done = purge(root, targets, lambda folder: print(f"  {folder}", file=sys.stderr))
     return dataclasses.asdict(done) | {"report": write_report(root) if had_report else ""}
 

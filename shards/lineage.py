@@ -6,14 +6,16 @@ So one digest of the shards' manifest vouches for everything before it, and a ch
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
+from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
+from shards.files import sha256_of
 
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
 _FETCHED = ("warc", "tars", "robots")    # tables of bytes that came from the web
@@ -50,11 +52,13 @@ class Link:
 
 def dataset_root(path: str) -> str:
     """Returns the folder with dataset.json at a path or up to three levels above it, "" for none."""
-    here = os.path.abspath(path)
+    here = storage.absolute(path)
     for _ in range(4):
-        if os.path.isfile(os.path.join(here, "dataset.json")):
+        if storage.exists(storage.join(here, "dataset.json")):
             return here
-        here = os.path.dirname(here)
+        here = posixpath.dirname(here)
+        if storage.is_remote(path) and not storage.is_remote(here):
+            break                                            # above the bucket there is nothing
     return ""
 
 
@@ -80,7 +84,7 @@ def stages_behind(path: str, wanted: str, quick: bool = False, on_bytes: Callabl
         if folder is None:
             links.append(_absent(kind, identity, root or path, folders))
             return
-        value = _read(os.path.join(folder, "manifest.json"))
+        value = _read(storage.join(folder, "manifest.json"))
         inputs = {str(name): str(known) for name, known in dict(value.get("inputs", {})).items()}
         stages = [name for name in sorted(inputs) if inputs[name] in folders or name in _STAGES]
         checks = [Check("manifest", OK, identity[:12]), *_folder_name(folder, value),
@@ -97,21 +101,20 @@ def stages_behind(path: str, wanted: str, quick: bool = False, on_bytes: Callabl
 def _manifests(root: str) -> dict[str, str]:
     """Returns digest -> folder of every finished stage below a root, or of the root itself."""
     places = [root]
-    for _ in range(2):
-        places += [os.path.join(place, name) for place in places if os.path.isdir(place)
-                   for name in sorted(os.listdir(place)) if os.path.isdir(os.path.join(place, name))]
+    for depth in range(2):
+        places += [storage.join(place, name) for place in places[depth:] for name in storage.folders_in(place)]
     found = {}
     for place in dict.fromkeys(places):
-        manifest = os.path.join(place, "manifest.json")
-        if os.path.isfile(manifest):
+        manifest = storage.join(place, "manifest.json")
+        if storage.exists(manifest):
             found[sha256_of(manifest)] = place
     return found
 
 
 def _absent(kind: str, identity: str, root: str, folders: dict[str, str]) -> Link:
     """Returns the link of a manifest that no folder has: changed, if another one of this stage is there."""
-    others = [f"{os.path.basename(folder)} has {found[:12]}" for found, folder in sorted(folders.items())
-              if os.path.basename(os.path.dirname(folder)) == kind]
+    others = [f"{posixpath.basename(folder)} has {found[:12]}" for found, folder in sorted(folders.items())
+              if posixpath.basename(posixpath.dirname(folder)) == kind]
     detail = f"recorded is {identity[:12]}; in {root} " + (", ".join(others) if others else f"there is no {kind}")
     return Link(kind, "", identity, "", (Check("manifest", MISMATCH if others else MISSING, detail),))
 
@@ -121,7 +124,7 @@ def _folder_name(folder: str, value: dict[str, Any]) -> list[Check]:
     if "config" not in value or "format" not in value:
         return []
     expected = digest({"inputs": value.get("inputs", {}), "config": value["config"], "format": value["format"]})[:12]
-    name = os.path.basename(folder)
+    name = posixpath.basename(folder)
     if name == expected:
         return [Check("build config", OK, f"{digest(value['config'])[:12]}, with the inputs {expected}")]
     stands_alone = len(name) != 12 or any(letter not in "0123456789abcdef" for letter in name)
@@ -133,12 +136,12 @@ def _files(folder: str, value: dict[str, Any], quick: bool, on_bytes: Callable[[
     checks, good, total, fetched, parts = [], 0, 0, 0, 0
     for table, entries in sorted(dict(value.get("tables", {})).items()):
         for entry in entries:
-            path, fault = os.path.join(folder, entry["name"]), None
-            if not os.path.isfile(path):
+            path, fault = storage.join(folder, entry["name"]), None
+            stored = _size(path)
+            if stored is None:
                 fault = Check(entry["name"], MISSING, f"{entry['bytes']:,} bytes recorded")
-            elif os.path.getsize(path) != entry["bytes"]:
-                fault = Check(entry["name"], MISMATCH,
-                              f"{entry['bytes']:,} bytes recorded, {os.path.getsize(path):,} found")
+            elif stored != entry["bytes"]:
+                fault = Check(entry["name"], MISMATCH, f"{entry['bytes']:,} bytes recorded, {stored:,} found")
             elif not quick and entry.get("sha256"):
                 found = sha256_of(path)
                 if on_bytes is not None:
@@ -166,7 +169,7 @@ def _data_input(name: str, recorded: str, root: str, value: dict[str, Any]) -> C
         return Check(f"input {name}", OK, f"{recorded[:12]}, as in the installed code")
     if name == "moment":
         return Check("input moment", RECORDED, f"the recrawl began at {recorded}")
-    if name == "seeds" and root and _seeds_digest(os.path.join(root, "seeds.txt")) == recorded:
+    if name == "seeds" and root and _seeds_digest(storage.join(root, "seeds.txt")) == recorded:
         return Check(f"input {name}", OK, f"{recorded[:12]}, as in seeds.txt")
     return Check(f"input {name}", RECORDED, f"{recorded[:12]}; it is not at hand, or the installed code has another")
 
@@ -175,7 +178,7 @@ def _seeds_digest(path: str) -> str:
     """Returns the digest of a seeds file as the crawl records it, "" where there is no such file."""
     from crawl.seeds import read_seeds
     try:
-        return digest(list(read_seeds(path))) if os.path.isfile(path) else ""
+        return digest(list(read_seeds(path))) if storage.exists(path) else ""
     except UsageError:
         return ""
 
@@ -202,15 +205,15 @@ def _facts(value: dict[str, Any]) -> str:
     return "rows: " + ", ".join(rows) if rows else ""
 
 
+def _size(path: str) -> int | None:
+    try:
+        return storage.size(path)
+    except FileNotFoundError:
+        return None
+
+
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
+        return dict(json.loads(storage.read_bytes(path)))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); copy it again") from error
-
-
-def sha256_of(path: str) -> str:
-    """Returns the sha256 hex of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

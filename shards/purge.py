@@ -275,11 +275,16 @@ def _record(out: str, suppressed: Suppression, done: Purged) -> None:
 
 
 def _put(temporary: str, path: str) -> None:
-    if storage.is_remote(path):
-        storage.upload(temporary, path)
-        os.unlink(temporary)
-    else:
+    if not storage.is_remote(path):
         os.replace(temporary, path)
+        return
+    try:
+        storage.upload(temporary, path)
+        # The part is as long as it was: that the new bytes are there is known by them alone.
+        if sha256_of(path) != sha256_of(temporary):
+            raise UsageError(f"{path}: the store kept the old bytes; run the same command again to end the purge")
+    finally:
+        os.unlink(temporary)
 
 
 def _sha256(path: str) -> str:

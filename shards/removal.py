@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import tarfile
 from collections.abc import Iterable
 
@@ -71,7 +70,7 @@ def rewrite_bytes(shards: ShardSet, planned: Plan) -> tuple[int, int]:
     """Returns what a rewrite reads, and writes with tables as long as they are."""
     read = written = 0
     for shard in touched(shards, planned):
-        size = sum(os.path.getsize(shards.path(name)) for name in shard.files)
+        size = sum(storage.size(shards.path(name)) for name in shard.files)
         index = load_index(shards.path(shard.index))
         kept = without(index, planned.by_shard[shard.name])
         read += size
@@ -79,7 +78,7 @@ def rewrite_bytes(shards: ShardSet, planned: Plan) -> tuple[int, int]:
             members = ("image", "txt", "json")
             tars = [_tar_of(kept, (*members, "regions"))] if shard.inline else \
                 [_tar_of(kept, members)] + [_tar_of(kept, ("regions",))] * bool(shard.regions)
-            written += sum(tars) + len(encode_index(kept)) + (os.path.getsize(shards.path(shard.table))
+            written += sum(tars) + len(encode_index(kept)) + (storage.size(shards.path(shard.table))
                                                               if shard.table else 0)
     return read, written
 

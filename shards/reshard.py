@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import os
 import posixpath
 from collections.abc import Callable, Iterator
 
@@ -65,8 +64,7 @@ def reshard(shards: ShardSet, out: str, cut: Cut, read: Callable[[int], None] = 
 
     Samples that were removed are left out.  Raises UsageError for tars of others, which keep to no contract of ours.
     """
-    parent, name = os.path.split(os.path.abspath(shards.directory))
-    old = read_manifest(parent, name)
+    old = read_manifest(*posixpath.split(storage.absolute(shards.directory)))
     if old is None or old.extra.get("foreign"):
         raise UsageError(f"{shards.directory}: tars of others have no order and no table to be cut by; only sets that "
                          f"imagebert built are cut anew")

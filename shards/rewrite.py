@@ -1,6 +1,7 @@
 """Writes a set again without the bytes of what was removed: a new folder beside the old one, the pointer last.
 
-    1  OUT/shards/NEW/                  touched shards written under their old names, all other files hard links
+    1  OUT/shards/NEW/                  touched shards written under their old names; all other files hard links,
+                                    or copies that the object store makes itself
     2  OUT/shards/NEW/manifest-<12 hex of the old digest>.json     the manifest it came from
     3  OUT/shards/NEW/manifest.json     now the folder is finished
     4  OUT/dataset.json                 now it is the current one
@@ -11,10 +12,8 @@ Killed anywhere the old set, with its tombstones, or the new one is whole; the s
 from __future__ import annotations
 
 import dataclasses
-import os
 import posixpath
 import re
-import shutil
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -24,6 +23,7 @@ import numpy as np
 from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
+from crawl.second_names import second_names
 from crawl.stages import Funnel, Manifest, Stage, current, read_manifest
 from crawl.tables import FileEntry, encode_table, read_table
 from shards.files import commit_small
@@ -58,7 +58,7 @@ def rewrite(shards: ShardSet, root: str, renamed: Mapping[str, str] | None = Non
 
     Raises UsageError for a set that is not the current one, outside a purge: the pointer would go back to it.
     """
-    folder = posixpath.join("shards", os.path.basename(os.path.abspath(shards.directory)))
+    folder = posixpath.join("shards", posixpath.basename(storage.absolute(shards.directory)))
     is_current = bool(root) and current(root).get("shards") == folder
     if not is_current and renamed is None:
         raise UsageError(f"{shards.directory}: --rewrite is for the current shards of a dataset's root; give the root")
@@ -90,8 +90,7 @@ def rewrite(shards: ShardSet, root: str, renamed: Mapping[str, str] | None = Non
     touched = {shard.name for shard in shards.shards if shards.removed_from(shard)}
     fresh = {name for shard in listed if shard.name in touched
              for name in shard.files}
-    for name in sorted(files.keys() - fresh):
-        _link(shards.path(name), storage.join(stage.directory, name))
+    second_names((shards.path(name), storage.join(stage.directory, name)) for name in sorted(files.keys() - fresh))
     manifest = _commit(stage, old, shards, files, listed, cut, is_current)
     _sweep(root, manifest)
     return Rewritten(manifest, len(touched), read, written)
@@ -147,25 +146,11 @@ def copy_member(tar: Tar, reader: ShardReader, index: np.ndarray, row: int, memb
     note(index, row, member, offset, len(data), zlib.crc32(data))
 
 
-def _link(source: str, target: str) -> None:
-    """Gives a file a second name; a copy where the disk knows no links."""
-    if os.path.exists(target) and os.path.samefile(source, target):
-        return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        os.link(source, temporary)
-    except OSError:
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
-
-
 def _commit(stage: Stage, old: Manifest, shards: ShardSet, files: dict[str, FileEntry], listed: list[ShardFile],
             cut: int, is_current: bool) -> Manifest:
     kept_name = f"manifest-{old.digest[:12]}.json"
     lineage: list[dict[str, Any]] = list(old.extra.get(LINEAGE, []))
-    for line in lineage:
-        _link(shards.path(line["file"]), storage.join(stage.directory, line["file"]))
+    second_names((shards.path(line["file"]), storage.join(stage.directory, line["file"])) for line in lineage)
     storage.commit_bytes(storage.join(stage.directory, kept_name), old.encode())
     before, removed = sum(shard.samples for shard in shards.shards), len(shards.removed_keys)
     lineage.append({"folder": old.folder, "manifest": old.digest, "file": kept_name, "samples": before,
@@ -184,4 +169,4 @@ def _sweep(root: str, manifest: Manifest) -> None:
     """Removes the folders a set was rewritten from: the new one is whole, and the removed bytes are in the old."""
     for line in manifest.extra.get(LINEAGE, []):
         if _FOLDER.fullmatch(line["folder"]) and line["folder"] != manifest.folder and not line.get("kept"):
-            shutil.rmtree(storage.join(root, line["folder"]), ignore_errors=True)
+            storage.remove_below(storage.join(root, line["folder"]), MANIFEST)

@@ -1,24 +1,20 @@
 """Shards that were built of the same samples with other regions: their tars are used again under a second name.
 
-So another extractor writes region tars and indexes, and reads no image.  On one disk only: an object store knows no
-second names, and there the tars are written again, with the same bytes.
+So another extractor writes region tars and indexes, and reads no image.
 """
 from __future__ import annotations
 
 import dataclasses
-import errno
-import os
-import shutil
 
 import numpy as np
 
 from crawl import stages, storage
+from crawl.second_names import second_name
 from crawl.stages import Stage
 from crawl.tables import FileEntry
 from shards.index import MEMBERS, load_index
 
 _COLUMNS = tuple(f"{member}_{what}" for member in MEMBERS if member != "regions" for what in ("offset", "size", "crc"))
-_NO_LINKS = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,24 +30,24 @@ class SameImages:
         Returns its entry, or None when that shard holds other samples: then it must be written.
         """
         entry = self.tars.get(f"{stem}.tar")
-        beside = os.path.join(self.directory, f"{stem}.idx.npy")
-        if entry is None or not os.path.isfile(beside):
+        beside = storage.join(self.directory, f"{stem}.idx.npy")
+        if entry is None or not storage.exists(beside):
             return None
         theirs = load_index(beside)
-        source, target = (os.path.join(folder, entry.name) for folder in (self.directory, directory))
-        if not np.array_equal(theirs["key"], index["key"]) or not os.path.isfile(source) \
-                or os.path.getsize(source) != entry.bytes:
+        source, target = (storage.join(folder, entry.name) for folder in (self.directory, directory))
+        if not np.array_equal(theirs["key"], index["key"]) or not storage.exists(source) \
+                or storage.size(source) != entry.bytes:
             return None
         for name in _COLUMNS:
             index[name] = theirs[name]
-        _second_name(source, target)
+        second_name(source, target)
         return entry
 
 
 def same_images(out: str, stage: Stage) -> SameImages | None:
     """Returns the root's current shards when they differ from those of `stage` in nothing but their regions."""
     folder = stages.current(out).get("shards")
-    before = stages.read_manifest(out, folder) if folder and not storage.is_remote(out) else None
+    before = stages.read_manifest(out, folder) if folder else None
     if before is None or before.format != stage.format or before.config != stage.config \
             or before.config.get("inline_regions"):
         return None
@@ -61,15 +57,3 @@ def same_images(out: str, stage: Stage) -> SameImages | None:
         return None
     names = {shard["name"] for shard in before.extra["shards"]}
     return SameImages(before.directory, {entry.name: entry for entry in before.tables["shards"] if entry.name in names})
-
-
-def _second_name(source: str, target: str) -> None:
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        os.link(source, temporary)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        shutil.copyfile(source, temporary)
-    os.replace(temporary, target)

@@ -11,12 +11,8 @@ from shards.manifest import MANIFEST
 
 def root_of(directory: str) -> str:
     """Returns the dataset root that a shards folder lies in (two levels up), "" when it was taken out of one."""
-    root = os.path.dirname(os.path.dirname(_absolute(directory)))
+    root = os.path.dirname(os.path.dirname(storage.absolute(directory)))
     return root if storage.exists(os.path.join(root, "dataset.json")) else ""
-
-
-def _absolute(path: str) -> str:
-    return path.rstrip("/") if storage.is_remote(path) else os.path.abspath(path)
 
 
 def upstream(directory: str) -> dict[str, Manifest]:
@@ -29,7 +25,7 @@ def upstream(directory: str) -> dict[str, Manifest]:
     if not root:
         return {}
     found: dict[str, Manifest] = {}
-    first = read_manifest(root, _absolute(directory).removeprefix(root).strip("/"))
+    first = read_manifest(root, storage.absolute(directory).removeprefix(root).strip("/"))
     waiting = [first] if first else []
     while waiting:
         manifest = waiting.pop()

@@ -8,6 +8,7 @@ import sys
 
 from crawl.config import as_dict
 from crawl.errors import UsageError
+from crawl.storage import is_remote
 from train.cli import need_torch
 
 
@@ -34,7 +35,7 @@ def lineage_command(args: argparse.Namespace) -> int:
     from shards.lineage import MISMATCH, MISSING, OK, RECORDED
     from train.lineage import lineage_of
     from train.progress_bar import Bar
-    if args.data and not os.path.exists(args.data):
+    if args.data and not is_remote(args.data) and not os.path.exists(args.data):
         raise UsageError(f"--data {args.data}: no such folder; give the root of the dataset")
     with Bar("reading", 0, not args.json) as bar:
         links = lineage_of(args.path, args.data, args.quick, bar.advance)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
 from shards.lineage import MISMATCH, MISSING, OK, RECORDED, Check, Link, dataset_root, sha256_of, stages_behind
@@ -127,12 +128,12 @@ def _of_shards(state: RunState, run: str, data: str, quick: bool,
     if not place:
         return [Link("shards", "", sources.manifest, "", (
             Check("manifest", MISSING, f"{sources.manifest[:12]}; no dataset lies around the run: give --data ROOT"),))]
-    if not os.path.isdir(place):
+    if not storage.is_remote(place) and not os.path.isdir(place):
         raise UsageError(f"{place}: no such folder; give the root of the dataset with --data")
     first, *others = stages_behind(place, sources.manifest, quick, on_bytes)
     checks = list(first.checks)
     if first.path:
-        extra = dict(_read(os.path.join(first.path, "manifest.json")).get("extra", {}))
+        extra = dict(_read(storage.join(first.path, "manifest.json")).get("extra", {}))
         checks += [_compared(f"{what} of the shards", ours, str(extra.get(name, "")))
                    for what, name, ours in (("vocabulary", "tokenizer_digest", sources.tokenizer),
                                             ("extractor", "extractor_digest", sources.extractor_digest))]
@@ -161,8 +162,8 @@ def _compared(what: str, recorded: str, found: str) -> Check:
 
 def _near(said: str, beside: str) -> str:
     """Returns a recorded path as it is, or below one of the folders around a file (it may be a relative one)."""
-    if not said:
-        return ""
+    if not said or storage.is_remote(said):
+        return said
     here, places = os.path.dirname(os.path.abspath(beside)), [said]
     while not os.path.isabs(said) and os.path.dirname(here) != here:
         places.append(os.path.join(here, said))
@@ -181,7 +182,6 @@ def _recall(value: dict[str, Any]) -> str:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            return dict(json.load(file))
+        return dict(json.loads(storage.read_bytes(path)))
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(f"{path}: cannot be read ({error}); copy it again") from error

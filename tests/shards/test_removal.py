@@ -131,8 +131,8 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("name, moment", [("_write_shard", 1), ("_write_shard", 2), ("_link", 1), ("_commit", 1),
-                                          ("_commit", 2), ("_sweep", 1), ("_sweep", 2)])
+@pytest.mark.parametrize("name, moment", [("_write_shard", 1), ("_write_shard", 2), ("second_names", 1),
+                                          ("_commit", 1), ("_commit", 2), ("_sweep", 1), ("_sweep", 2)])
 def test_killed_at_any_step_the_set_stays_whole(root: str, samples: list[Made], name: str, moment: int, tmp_path: Path,
                                                 monkeypatch: pytest.MonkeyPatch) -> None:
     gone = [samples[3].best.key, samples[10].best.key]                      # one of each split

@@ -8,7 +8,7 @@ import http.server
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 FAULTS = ("503", "slow", "cut", "late 500", "late 412")
 _CONDITIONS = frozenset({"if-none-match", "if-match", "x-goog-if-generation-match"})
@@ -31,6 +31,8 @@ class FaultProxy(http.server.ThreadingHTTPServer):
         self.share, self._random, self._lock = share, random.Random(seed), threading.Lock()
         self.done: collections.Counter[str] = collections.Counter()        # faults
         self.requests: collections.Counter[str] = collections.Counter()    # methods
+        self.authorizations: set[str] = set()                              # signatures and tokens that were sent
+        self.before_change: Callable[[], None] | None = None               # called for what may change the store
 
     @property
     def url(self) -> str:
@@ -42,7 +44,8 @@ class FaultProxy(http.server.ThreadingHTTPServer):
             if self._random.random() >= self.share:
                 return ""
             able = [fault for fault in FAULTS if (fault != "cut" or method == "GET")
-                    and (not fault.startswith("late") or method == "PUT") and (fault != "late 412" or conditional)]
+                    and (not fault.startswith("late") or method in ("PUT", "COPY"))
+                    and (fault != "late 412" or conditional)]
             fault = self._random.choice(able)
             self.done[fault] += 1
             return fault
@@ -58,8 +61,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         body = self._body()
+        if given := self.headers.get("Authorization", ""):
+            self.server.authorizations.add(given.rpartition("Signature=")[2].removeprefix("Bearer "))
+        copies = any(name.lower().endswith("-copy-source") for name in self.headers)
         conditional = any(name.lower() in _CONDITIONS for name in self.headers)
-        fault = self.server.fault_for(self.command, conditional)
+        if self.server.before_change is not None and self.command in ("PUT", "POST", "DELETE"):
+            self.server.before_change()
+        fault = self.server.fault_for("COPY" if copies else self.command, conditional)
         time.sleep(self.server.latency_s + (0.5 if fault == "slow" else 0))
         if fault == "503":
             self._send(503, {}, b"<Error><Code>SlowDown</Code></Error>")

@@ -22,10 +22,14 @@ from email.utils import formatdate
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 from xml.sax.saxutils import escape
 
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 # `make test-gs` builds it with Go and names it.
 PROGRAM = os.environ.get("IMAGEBERT_GCS_SERVER", "")
 MISSING = "no GCS server: IMAGEBERT_GCS_SERVER names fake-gcs-server; `make test-gs` builds it (needs Go)"
 BUCKET = "a-bucket"
+PRIVATE_KEY_ID = "loopback-key-that-stands-nowhere"
 
 
 class _Translator(http.server.ThreadingHTTPServer):
@@ -62,6 +66,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 _, facts = self._upload(bucket, unquote(key), b"".join(pieces[place] for place in sorted(pieces)), {})
                 self._xml(f"<CompleteMultipartUploadResult><ETag>{facts['generation']}</ETag>"
                           f"</CompleteMultipartUploadResult>", facts)
+            elif self.command == "PUT" and "x-goog-copy-source" in self.headers:
+                self._copy(unquote(self.headers["x-goog-copy-source"]).lstrip("/"), bucket, unquote(key))
             elif self.command == "PUT":
                 self._put(bucket, unquote(key), body)
             else:
@@ -73,6 +79,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         wanted = self.headers.get("x-goog-if-generation-match")
         status, facts = self._upload(bucket, key, body, {"ifGenerationMatch": wanted} if wanted else {})
         self._send(status, _headers(facts) if status < 300 else {}, b"")
+
+    def _copy(self, source: str, bucket: str, key: str) -> None:
+        before, _, name = source.partition("/")
+        status, _, data = self._ask("POST", f"/storage/v1/b/{before}/o/{quote(name, safe='')}/rewriteTo/b/{bucket}/o/"
+                                            f"{quote(key, safe='')}")
+        self._send(status, _headers(json.loads(data)["resource"]) if status < 300 else {}, b"")
 
     def _upload(self, bucket: str, key: str, body: bytes, asked: dict[str, str]) -> tuple[int, dict[str, str]]:
         query = urlencode({"uploadType": "media", "name": key} | asked)
@@ -172,7 +184,15 @@ def _make_bucket(process: subprocess.Popen[bytes], url: str) -> None:
 
 def environment(folder: pathlib.Path, url: str) -> dict[str, str]:
     """Returns the variables by which any program finds this server: a service account's file, and nothing else."""
-    account = folder / "account.json"
-    account.write_text(json.dumps({"gcs_base_url": url, "disable_oauth": True, "client_email": "", "private_key": "",
-                                   "private_key_id": ""}))
+    account, key = folder / "account.json", folder / "account.pem"
+    if not key.exists():                       # of this run alone; tokens are signed with it, and nobody checks them
+        made = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        key.write_bytes(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    account.write_text(json.dumps({"gcs_base_url": url, "disable_oauth": False, "client_email": "loopback@nowhere.test",
+                                   "private_key": key.read_text(), "private_key_id": PRIVATE_KEY_ID}))
     return {"GOOGLE_SERVICE_ACCOUNT": str(account), "GOOGLE_ALLOW_HTTP": "true"}
+
+
+def secrets(folder: pathlib.Path) -> frozenset[str]:
+    """Returns the lines of the account's private key, and its number."""
+    return frozenset({PRIVATE_KEY_ID, *(folder / "account.pem").read_text().split("\n")[1:-2]})
