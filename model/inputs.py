@@ -58,14 +58,12 @@ class Pack:
     region_rows: Tensor            # [R] i64 in [0, U)
     region_visible: Tensor         # [R] f32, 0 where the feature is hidden from the model (section 3.2: zeroed)
 
-    # what the masked losses predict
+    # what the masked losses predict: of matched pairs alone (section 3.5), unless a run asks for all
     masked_word_tokens: Tensor     # [M] i64, place in the stream
     masked_word_targets: Tensor    # [M] i64, the id that stood there
-    masked_word_sequences: Tensor  # [M] i64, for the gate on matched pairs (section 3.5)
     masked_word_weights: Tensor    # [M] f32, 1 or 0 (unused)
     masked_region_tokens: Tensor   # [N] i64
     masked_region_rows: Tensor     # [N] i64 in [0, U): targets are read from the unmasked features and classes
-    masked_region_sequences: Tensor  # [N] i64
     masked_region_weights: Tensor  # [N] f32
 
     # labels of sequences
@@ -118,7 +116,7 @@ _GROUPS = {
     "word_ids word_positions word_segments": "words",
     "features scale zero geometry classes soft_ids soft_p": "distinct",
     "region_rows region_visible": "regions",
-    "masked_word_tokens masked_word_targets masked_word_sequences masked_word_weights": "masked_words",
-    "masked_region_tokens masked_region_rows masked_region_sequences masked_region_weights": "masked_regions",
+    "masked_word_tokens masked_word_targets masked_word_weights": "masked_words",
+    "masked_region_tokens masked_region_rows masked_region_weights": "masked_regions",
     "contrast_images contrast_texts contrast_weights": "contrasts",
 }

@@ -1,7 +1,7 @@
 """The losses: MLM, MOC, MRFR and ITM as the paper's section 3, and the contrastive one of the align stage.
 
-Each is a mean over what it covers, 0 where it covers nothing.  The masked losses count on matched pairs only: the
-paper's "conditional mask" (section 3.5).
+Each is a mean over what it covers, 0 where it covers nothing.  The masked losses count on matched pairs only, the
+paper's "conditional mask" (section 3.5): a pack lists no masked place of a mismatched one.
 """
 from __future__ import annotations
 
@@ -51,9 +51,8 @@ def weighted_sum(losses: dict[str, Tensor], weights: LossWeights) -> Tensor:
 
 def covered_by(pack: Pack) -> tuple[int, ...]:
     """Returns 1 for every loss that a pack on the host says something about, else 0, in the order of LOSSES."""
-    matched = pack.matched.numpy()               # numpy: for work this small torch would wake all its threads
-    words = pack.masked_word_weights.numpy() * matched[pack.masked_word_sequences.numpy()]
-    regions = pack.masked_region_weights.numpy() * matched[pack.masked_region_sequences.numpy()]
+    words = pack.masked_word_weights.numpy()     # numpy: for work this small torch would wake all its threads
+    regions = pack.masked_region_weights.numpy()
     soft = regions * (pack.soft_p.numpy()[pack.masked_region_rows.numpy()] > 0).any(axis=1)
     covered = words, regions, regions, pack.itm_weights.numpy(), pack.contrast_weights.numpy(), soft
     return tuple(int((weights > 0).any()) for weights in covered)
@@ -70,22 +69,22 @@ def accuracies_of(outputs: Outputs, pack: Pack) -> dict[str, Tensor]:
     matches = ((outputs.itm_logits > 0) == (pack.matched > 0)).float()
     right, wrong = pack.itm_weights * pack.matched, pack.itm_weights * (1 - pack.matched)
     balanced = right / right.sum().clamp(min=1) + wrong / wrong.sum().clamp(min=1)
-    return {"mlm_accuracy": _mean(words, pack.masked_word_weights * pack.matched[pack.masked_word_sequences]),
-            "moc_accuracy": _mean(classes, pack.masked_region_weights * pack.matched[pack.masked_region_sequences]),
+    return {"mlm_accuracy": _mean(words, pack.masked_word_weights),
+            "moc_accuracy": _mean(classes, pack.masked_region_weights),
             "itm_accuracy": _mean(matches, balanced)}
 
 
 def mlm_loss(outputs: Outputs, pack: Pack) -> Tensor:
-    """Returns the mean cross-entropy of masked word pieces of matched pairs, in nats (section 3.1)."""
+    """Returns the mean cross-entropy of masked word pieces, in nats (section 3.1)."""
     each_M = F.cross_entropy(_exact(outputs.mlm_logits), pack.masked_word_targets, reduction="none")
-    return _mean(each_M, pack.masked_word_weights * pack.matched[pack.masked_word_sequences])
+    return _mean(each_M, pack.masked_word_weights)
 
 
 def moc_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean cross-entropy of masked regions' classes, in nats (section 3.2, its sign corrected)."""
     targets_N = pack.classes[pack.masked_region_rows]
     each_N = F.cross_entropy(_exact(outputs.moc_logits), targets_N, reduction="none")
-    return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+    return _mean(each_N, pack.masked_region_weights)
 
 
 def mrc_kl_loss(outputs: Outputs, pack: Pack) -> Tensor:
@@ -107,7 +106,7 @@ def mrc_kl_loss(outputs: Outputs, pack: Pack) -> Tensor:
 def mrfr_loss(outputs: Outputs, pack: Pack) -> Tensor:
     """Returns the mean square error per feature value of masked regions, in the features' unit (section 3.3)."""
     each_N = (_exact(outputs.mrfr_features) - region_targets(pack)).square().mean(dim=-1)
-    return _mean(each_N, pack.masked_region_weights * pack.matched[pack.masked_region_sequences])
+    return _mean(each_N, pack.masked_region_weights)
 
 
 def region_targets(pack: Pack) -> Tensor:
@@ -148,9 +147,9 @@ def _exact(values: Tensor) -> Tensor:
 
 
 def _soft_weights(pack: Pack) -> Tensor:
-    """Returns [N] 1 for masked regions of matched pairs whose class probabilities are known."""
+    """Returns [N] 1 for masked regions whose class probabilities are known."""
     known = (pack.soft_p[pack.masked_region_rows] > 0).any(dim=1)
-    return pack.masked_region_weights * pack.matched[pack.masked_region_sequences] * known
+    return pack.masked_region_weights * known
 
 
 def _mean(values: Tensor, weights: Tensor) -> Tensor:

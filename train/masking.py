@@ -36,11 +36,12 @@ class MaskingConfig:
     word_random: float = 0.1       # of these, shown as a random piece; the rest is shown unchanged
     regions: float = 0.15          # of regions that must be predicted
     region_hidden: float = 0.9     # of these, zeroed
+    gated: bool = True             # predicted in matched pairs only: the paper's "conditional mask" (section 3.5)
     one_modality: bool = False     # a sample's words or its regions, never both (UNITER; not this paper's, section 3.5)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.name != "one_modality" and not 0 <= getattr(self, field.name) <= 1:
+            if field.name not in ("one_modality", "gated") and not 0 <= getattr(self, field.name) <= 1:
                 raise ValueError(f"{field.name} is {getattr(self, field.name)}; it is a share, 0 to 1")
         if self.word_hidden + self.word_random > 1:
             raise ValueError(f"word_hidden {self.word_hidden} + word_random {self.word_random} is more than 1")
@@ -67,7 +68,8 @@ def plan_masks(samples: Sequence[Sample], special: SpecialTokens, config: Maskin
         region_masked &= uniform(stream, ONE_MODALITY, region_keys) >= 0.5
     region_hidden = uniform(stream, HIDE_REGIONS, region_keys, region_index) < config.region_hidden
     return Masks(word_inputs=np.where(word_masked, shown, plain.word_inputs), word_masked=word_masked,
-                 region_visible=~(region_masked & region_hidden), region_masked=region_masked)
+                 region_visible=~(region_masked & region_hidden), region_masked=region_masked,
+                 gated=config.gated)
 
 
 @functools.lru_cache(maxsize=4)

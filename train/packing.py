@@ -60,7 +60,8 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     spans = _spans(samples, rows)
     starts = _ends(spans.lengths) - spans.lengths                  # of each sequence in the stream
     has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
-    gated = rows.matched != 0      # mismatched pairs are masked too, but nothing of them is predicted (section 3.5)
+    # Mismatched pairs are masked too, but nothing of them is predicted (section 3.5).
+    gated = rows.matched != 0 if masks.gated else np.ones(len(rows.matched), bool)
     total, count = int(spans.lengths.sum()), len(rows.images)
 
     # regions follow [CLS]
@@ -122,11 +123,9 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
         region_visible=fit(region_visible.astype(np.float32), capacity.regions, "regions"),
         masked_word_tokens=fit(piece_tokens[chosen], capacity.masked_words, "masked_words"),
         masked_word_targets=fit(targets[chosen], capacity.masked_words, "masked_words"),
-        masked_word_sequences=fit(piece_row[chosen], capacity.masked_words, "masked_words"),
         masked_word_weights=fit(np.ones(len(chosen), np.float32), capacity.masked_words, "masked_words"),
         masked_region_tokens=fit(region_tokens[region_chosen], capacity.masked_regions, "masked_regions"),
         masked_region_rows=fit(region_rows[region_chosen], capacity.masked_regions, "masked_regions"),
-        masked_region_sequences=fit(of_row[region_chosen], capacity.masked_regions, "masked_regions"),
         masked_region_weights=fit(np.ones(len(region_chosen), np.float32), capacity.masked_regions, "masked_regions"),
         matched=fit((rows.matched == 1).astype(np.float32), capacity.sequences, "sequences"),
         itm_weights=fit((rows.matched != NOTHING).astype(np.float32), capacity.sequences, "sequences"),

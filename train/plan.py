@@ -185,11 +185,12 @@ def capacity_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> Ca
     pieces, regions = stage.pairs * facts.max_words, stage.pairs * facts.max_regions
     sequences = stage.pairs * kinds
     halves = stage.joint + stage.singles        # sequences that show the same half of a sample
+    predicted = 1 if stage.masking.gated else stage.joint      # of these, ones in which what is masked is predicted
     return Capacity(
         tokens=tokens, sequences=sequences, words=min(tokens, pieces * halves + 3 * sequences),
         regions=min(tokens, regions * halves), distinct=min(tokens, regions),
-        masked_words=_room(stage.masking.words, min(tokens, pieces)) if stage.joint else 0,
-        masked_regions=_room(stage.masking.regions, min(tokens, regions)) if stage.joint else 0,
+        masked_words=_room(stage.masking.words, min(tokens, predicted * pieces)) if stage.joint else 0,
+        masked_regions=_room(stage.masking.regions, min(tokens, predicted * regions)) if stage.joint else 0,
         contrasts=stage.pairs if stage.singles else 0, max_tokens=config.model.max_tokens,
         soft=SOFT_CLASSES if stage.weights.mrc_kl else 0)
 

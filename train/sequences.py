@@ -86,6 +86,7 @@ class Masks:
     word_masked: NDArray[np.bool_]       # what it must predict
     region_visible: NDArray[np.bool_]    # whether the model sees the feature
     region_masked: NDArray[np.bool_]     # what it must predict
+    gated: bool = True                   # nothing is predicted in a mismatched pair (section 3.5)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -36,17 +36,17 @@ def samples(count=5):
     return [sample(number, regions=2 + number % 4, words=3 + number % 5) for number in range(count)]
 
 
-def masked_first(chosen):
+def masked_first(chosen, gated=True):
     """Returns masks that hide the first word piece and the first region of each sample."""
     plain = no_masks(chosen)
     words = np.concatenate([np.arange(len(one.words)) == 0 for one in chosen])
     regions = np.concatenate([np.arange(len(one.classes)) == 0 for one in chosen])
-    return Masks(np.where(words, SPECIAL.mask, plain.word_inputs), words, ~regions, regions)
+    return Masks(np.where(words, SPECIAL.mask, plain.word_inputs), words, ~regions, regions, gated)
 
 
-def training_pack(chosen, matched=None):
+def training_pack(chosen, matched=None, gated=True):
     """Returns a cropped pack of joint, image-only and text-only sequences, masked at the first places."""
     own = np.arange(len(chosen))
     rows = Rows.pairs(own, own, np.ones(len(chosen)) if matched is None else matched, masked=True)
     rows = rows.and_then(Rows.singles(len(chosen)))
-    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen)).cropped()
+    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen, gated)).cropped()

@@ -20,20 +20,40 @@ def test_masked_losses_learn_from_matched_pairs_only():
     assert torch.autograd.grad(losses["itm"], model.itm.weight)[0].any()
 
 
+def matched_places(pack, tokens):
+    """Returns for each token of the stream whether its sequence is a matched pair."""
+    return pack.matched[torch.searchsorted(pack.cu_seqlens, tokens, right=True) - 1] == 1
+
+
 def test_masked_losses_are_means_over_matched_places():
     pack, model = training_pack(samples(4), matched=np.array([1, 0, 1, 0])), tiny_model()
     outputs = model(pack)
     losses = losses_of(outputs, pack)
-    keep = pack.matched[pack.masked_word_sequences] == 1
+    keep = matched_places(pack, pack.masked_word_tokens)
     assert keep.all() and len(keep) == 2         # heads are not even computed on mismatched pairs
     each = -outputs.mlm_logits.log_softmax(-1)[torch.arange(len(keep)), pack.masked_word_targets]
     torch.testing.assert_close(losses["mlm"], each[keep].mean())
-    keep = pack.matched[pack.masked_region_sequences] == 1
+    keep = matched_places(pack, pack.masked_region_tokens)
     rows = pack.masked_region_rows
     values = (pack.features[rows].float() - pack.zero[rows, None]) * pack.scale[rows, None]
     torch.testing.assert_close(losses["mrfr"], (outputs.mrfr_features - values)[keep].square().mean())
     each = -outputs.moc_logits.log_softmax(-1)[torch.arange(len(keep)), pack.classes[rows]]
     torch.testing.assert_close(losses["moc"], each[keep].mean())
+
+
+def test_without_the_gate_mismatched_pairs_are_predicted_too():
+    """Section 3.5 off: twice the places where half of the pairs are mismatched, and other losses."""
+    matched = np.array([1, 0, 1, 0])
+    found = {}
+    for gated in (True, False):
+        pack = training_pack(samples(4), matched, gated)
+        losses = losses_of(tiny_model()(pack), pack)
+        found[gated] = (pack.masked_words, pack.masked_regions, *(float(losses[name].detach()) for name in LOSSES[:3]))
+    assert found[True][:2] == (2, 2) and found[False][:2] == (4, 4)
+    assert all(ours != theirs for ours, theirs in zip(found[True][2:], found[False][2:], strict=True))
+    only_wrong = training_pack(samples(4), np.zeros(4), gated=False)
+    model = tiny_model()
+    assert torch.autograd.grad(losses_of(model(only_wrong), only_wrong)["mlm"], model.mlm.transform.weight)[0].any()
 
 
 def test_image_only_and_text_only_sequences_carry_no_itm_label():
@@ -66,8 +86,8 @@ def test_every_parameter_has_a_gradient_whatever_the_weights():
 def test_a_pack_without_masked_places_has_losses_of_zero():
     pack = training_pack(samples(2))
     none = {name: getattr(pack, name)[:0] for name in (
-        "masked_word_tokens", "masked_word_targets", "masked_word_sequences", "masked_word_weights",
-        "masked_region_tokens", "masked_region_rows", "masked_region_sequences", "masked_region_weights")}
+        "masked_word_tokens", "masked_word_targets", "masked_word_weights", "masked_region_tokens",
+        "masked_region_rows", "masked_region_weights")}
     empty = dataclasses.replace(pack, masked_words=0, masked_regions=0, **none)
     losses = losses_of(tiny_model()(empty), empty)
     assert set(losses) == set(LOSSES) and [float(losses[name].detach()) for name in ("mlm", "moc", "mrfr")] == [0, 0, 0]

@@ -80,7 +80,19 @@ def test_sequences_of_a_pack(data):
     assert (three.sequences, int(three.matched.sum()), int(three.itm_weights.sum())) == (30, 6, 18)
     assert three.distinct == joint.distinct         # three sequences share one load of a sample's features
     # image-only and text-only sequences are never masked
-    assert (joint.masked_word_sequences[:joint.masked_words] < 6).all()
+    assert (joint.masked_word_tokens[:joint.masked_words] < joint.first_tokens[6]).all()
+
+
+def test_without_the_gate_a_pack_has_room_for_what_mismatched_pairs_predict(data):
+    config = small_config()
+    stage = dataclasses.replace(config.stage("pretrain"), itm="triple")
+    counts = []
+    for gated in (True, False):
+        masking = dataclasses.replace(stage.masking, words=0.5, gated=gated)
+        run = config.with_stage(dataclasses.replace(stage, masking=masking))
+        packs = [pack for step in PackStream(data, run, 1, StageStart()) for _, pack in step.packs]
+        counts.append(sum(pack.masked_words for pack in packs))
+    assert 2.5 * counts[0] < counts[1] < 3.5 * counts[0]
 
 
 def test_what_cannot_be_trained_on_is_refused(shards, tmp_path):
