@@ -125,6 +125,8 @@ bench-read: install     ## samples a core-second through the index, u8 and f16 r
 bench-loader: install   ## training samples a core-second, from tars to finished packs, u8 and f16 regions, against webdataset
 	$(BIN)/python -m benchmarks.loader
 
+bench-first-batch: install ## seconds to the first pack wherever a run resumes, at ten million index rows (about 2 GB of disk)
+	$(BIN)/python -m benchmarks.first_batch
 bench-write: install    ## samples and megabytes a core-second into tars, from addresses, against webdataset and img2dataset (package index)
 	$(BIN)/python -m benchmarks.write
 

@@ -64,7 +64,7 @@ print(json.dumps([count, time.perf_counter() - wall, time.process_time() - cpu])
 """
 
 
-def write_set(folder: str, samples: int, kind: str) -> None:
+def write_set(folder: str, samples: int, kind: str, shards: int = SHARDS) -> None:
     """Writes a finished shards folder of `samples` training samples."""
     draw = random.Random(1)
     words = [f"w{number}" for number in range(30_000)]
@@ -72,15 +72,15 @@ def write_set(folder: str, samples: int, kind: str) -> None:
     vocab = "".join(f"{piece}\n" for piece in (*SPECIALS, *words)).encode()
     pathlib.Path(folder, "vocab.txt").write_bytes(vocab)
     tokenizer = load_tokenizer(os.path.join(folder, "vocab.txt"))
-    each = samples // SHARDS
-    shards = []
-    for first in range(0, each * SHARDS, each):
+    each = samples // shards
+    written = []
+    for first in range(0, each * shards, each):
         captions = [" ".join(draw.choices(words, cum_weights=often, k=draw.randint(4, 20))) for _ in range(each)]
         tokens = [len(tokenizer.encode(caption)[0]) for caption in captions]
-        shards.append(write(folder, each, kind, False, [caption.encode() for caption in captions], tokens, first))
-    files = [FileEntry(name, os.path.getsize(os.path.join(folder, name)), "") for shard in shards
+        written.append(write(folder, each, kind, False, [caption.encode() for caption in captions], tokens, first))
+    files = [FileEntry(name, os.path.getsize(os.path.join(folder, name)), "") for shard in written
              for name in (shard.name, shard.regions, shard.index)]
-    extra = {"shards": [dataclasses.asdict(shard) for shard in shards], "feature_dim": WIDTH, "num_classes": 1600,
+    extra = {"shards": [dataclasses.asdict(shard) for shard in written], "feature_dim": WIDTH, "num_classes": 1600,
              "max_regions": REGIONS, "quantisation": "u8_scale" if kind == "u8" else kind, "extractor": "made",
              "extractor_digest": "", "codebook": "", "tokenizer_digest": tokenizer.digest, "vocab": "vocab.txt"}
     manifest = {"stage": "shards", "tables": {"shards": [dataclasses.asdict(file) for file in files]}, "extra": extra}

@@ -5,8 +5,11 @@ An index can be made by one pass over any WebDataset tar.
 """
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
+import mmap
+import os
 import shutil
 import tarfile
 import tempfile
@@ -36,6 +39,7 @@ INDEX_DTYPE = np.dtype([
     ("caption_hash", "<u8"),       # of the normalised caption
 ])
 
+_MAX_HEAD = 10 + 65_535            # of a .npy of version 1.0
 _IMAGE_SUFFIXES = ("jpg", "jpeg", "png", "webp")
 MEMBERS = ("image", "txt", "json", "regions")
 _MEMBER_OF = dict.fromkeys(_IMAGE_SUFFIXES, "image") | {"txt": "txt", "json": "json", REGIONS_SUFFIX: "regions"}
@@ -62,21 +66,45 @@ def load_index(path: str) -> np.ndarray:
     """
     try:
         if storage.is_remote(path):
-            with tempfile.NamedTemporaryFile(suffix=".idx.npy") as copy, storage.opened(path) as source:
-                shutil.copyfileobj(source, copy, storage.WINDOW)
-                copy.flush()
-                rows = np.load(copy.name, mmap_mode="r", allow_pickle=False)
+            with tempfile.TemporaryFile(suffix=".idx.npy") as file, storage.opened(path) as source:
+                shutil.copyfileobj(source, file, storage.WINDOW)
+                file.flush()
+                rows = _mapped(file.fileno())
         else:
-            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+            with open(path, "rb", buffering=0) as file:
+                rows = _mapped(file.fileno())
     except FileNotFoundError as error:
         raise UsageError(f"{path}: no such index; build the shards again or index the tar") from error
     except storage.StoreUsageError:
         raise
     except (ValueError, EOFError, OSError) as error:
         raise UsageError(f"{path}: not an index ({error}); copy it again or build the shards again") from error
-    if rows.dtype != INDEX_DTYPE or rows.ndim != 1:
+    if rows is None:
         raise UsageError(f"{path}: an index of another version; build the shards again")
     return rows
+
+
+def _mapped(file: int) -> np.ndarray | None:
+    """Returns the rows of an open index without reading them; None for a .npy of something else."""
+    head = os.pread(file, _MAX_HEAD, 0)
+    found = _head_of(head[:10 + int.from_bytes(head[8:10], "little")])
+    if found is None:
+        return None
+    rows, begin = found
+    if not rows:
+        return np.zeros(0, INDEX_DTYPE)
+    return np.frombuffer(mmap.mmap(file, 0, access=mmap.ACCESS_READ), INDEX_DTYPE, rows, begin)
+
+
+@functools.lru_cache(maxsize=256)
+def _head_of(head: bytes) -> tuple[int, int] | None:
+    """Returns the rows and the bytes of the head of an index, None for another array; one length has one head."""
+    file = io.BytesIO(head)
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):
+        return None
+    shape, _, kind = np.lib.format.read_array_header_1_0(file)
+    return (shape[0], len(head)) if kind == INDEX_DTYPE and len(shape) == 1 else None
 
 
 def without(rows: np.ndarray, removed: Collection[str]) -> np.ndarray:

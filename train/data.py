@@ -59,8 +59,8 @@ class TrainingData:
         self.skipped: dict[int, str] = {}      # sample number -> why: removed, or damaged and left out
         for place, (_, shards, shard) in enumerate(files):
             gone = np.array(sorted(key.encode() for key in shards.removed_from(shard)), dtype="S32")
-            for row in np.flatnonzero(np.isin(self.readers[place].index["key"], gone)).tolist():
-                self.skipped[self._first(place) + row] = REMOVED
+            rows = np.flatnonzero(np.isin(self.readers[place].index["key"], gone)).tolist() if len(gone) else []
+            self.skipped.update((self._first(place) + row, REMOVED) for row in rows)
         self._has_soft = self._stores_soft()
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20

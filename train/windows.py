@@ -12,6 +12,7 @@ from crawl.errors import UsageError
 from shards.manifest import ShardFile, ShardSet
 from shards.reader import ShardReader
 from shards.window_cache import WindowCache
+from train.open_files import make_room
 from train.order import Lane, LaneState, Piece
 
 _OPENED_AT_ONCE = 32
@@ -25,6 +26,7 @@ def cache_for(sets: Sequence[ShardSet], mib: int) -> WindowCache | None:
 
 def open_readers(files: Sequence[tuple[ShardSet, ShardFile]], cache: WindowCache | None) -> list[ShardReader]:
     """Returns the shards opened, in their order; indexes on an object store are copied many at a time."""
+    make_room(len(files))
     if not any(storage.is_remote(shards.directory) for shards, _ in files):
         return [ShardReader(shards.directory, shard) for shards, shard in files]
     with ThreadPoolExecutor(_OPENED_AT_ONCE, thread_name_prefix="indexes") as pool:
