@@ -7,8 +7,8 @@
 
 Pictures that the root's regions by the same extractor have already keep those: a changed filter costs what is new.
 
-A chunk is so many rows of a bucket in its order.  It is also what goes through the model in one call, in batches of
-pictures of equal size: so what shares a batch depends on the rows alone, not on the runner or its workers.
+A chunk is so many rows of a bucket in the order of the shards.  It is also what goes through the model in one call, in
+batches of pictures of equal size: so what shares a batch depends on the rows alone, not on the runner or its workers.
 """
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from shards.quantise import UnusableRegions, quantised
 from shards.records import EXTRACTED, WITHOUT_REGIONS, RegionAddress, image_address, why_not_stored
 from shards.reencode_run import best_record
 from shards.region_config import RegionsConfig, read_class_names
-from shards.region_stage import commit_without, facts_of, finish_regions
+from shards.region_stage import commit_without, facts_of, finish_regions, in_shard_order, known_regions, known_rows
 from shards.regions import pack
 
 Run = Callable[[str, Callable[[Any], None]], None]
 
-FORMAT = 1
+FORMAT = 2                         # 2: in the order of shards
 CHUNK_ROWS = 64                    # pictures that are decoded and held at once
 NONE_FOUND = f"{WITHOUT_REGIONS}found"
 _SETTINGS = ("architecture", "min_confidence", "min_regions", "min_side", "max_side", "grid", "batch")
@@ -90,9 +90,9 @@ def detected_regions(out: str, config: RegionsConfig, run: Run, source: str) -> 
     facts = {"feature_dim": detector.feature_dim, "num_classes": detector.num_classes}
     if config.class_names:
         read_class_names(config.class_names, detector.num_classes)
-    best = kept.paths("best")
+    best, extractor = kept.paths("best"), digest({"name": config.extractor, "config": stage.config})
     without = commit_without(stage, config.quantise, detector.feature_dim, NONE_FOUND)
-    known = _known(out, stage, source, len(best))
+    known = known_regions(out, stage, source, len(best), extractor)
     run("regions", lambda root: root | "Regions" >> DetectRegions(
         out, best, best_record(source), stage.folder, weights, without, known))
     from crawl.transforms import entries_of
@@ -102,7 +102,7 @@ def detected_regions(out: str, config: RegionsConfig, run: Run, source: str) -> 
     quantisation = "f16" if config.quantise == "f16" else "u8_scale_zero" if detector.signed else "u8_scale"
     return finish_regions(stage, tables, parts, config, {
         "extractor": config.extractor, **facts, "quantisation": quantisation, "weights": sha256,
-        "extractor_digest": digest({"name": config.extractor, "config": stage.config})})
+        "extractor_digest": extractor})
 
 
 def read_weights(config: RegionsConfig) -> bytes:
@@ -133,37 +133,10 @@ def _parts_name(bucket: int, buckets: int) -> str:
     return f"parts-{bucket:05d}-of-{buckets:05d}.json"
 
 
-def _known(out: str, stage: Stage, source: str, buckets: int) -> tuple[str, ...]:
-    """Returns the tables of the root's regions by the same extractor, a bucket each; none where there are none.
-
-    Of original bytes only: what a picture encoded again looks like, its key does not say.  Decided once a stage, for
-    chunks are numbered by what is left to do.
-    """
-    path = storage.join(stage.directory, "known.json")
-    if not storage.exists(path):
-        folder = stages.current(out).get("regions", "")
-        before = stages.read_manifest(out, folder) if folder else None
-        usable = before is not None and before.config == stage.config and set(before.inputs) == {source} == {"filter"} \
-            and len(before.tables["regions"]) == buckets
-        storage.commit_bytes(path, json.dumps({"folder": folder if usable else ""}).encode())
-    folder = json.loads(storage.read_bytes(path))["folder"]
-    before = stages.read_manifest(out, folder) if folder else None
-    if folder and before is None:
-        raise UsageError(f"{storage.join(out, folder)}: its regions were to be kept, and it is gone; put it back, or "
-                         f"remove {stage.directory} and run again")
-    return before.paths("regions") if before else ()
-
-
-def known_rows(path: str) -> dict[str, RegionAddress]:
-    """Returns key -> address of what a bucket of an earlier stage has; of no name nothing."""
-    rows = read_table(path, RegionAddress) if path else ()
-    return {row.key: row for row in rows if row.outcome == EXTRACTED}
-
-
 def chunks_of(bucket: int, best_path: str, record: type[Best], known_path: str = "") -> Iterator[Chunk]:
-    """Yields the chunks of what one bucket of `best` has beyond the known, in its order."""
+    """Yields the chunks of what one bucket of `best` has beyond the known, in the order of shards."""
     known = known_rows(known_path)
-    rows = (best for best in read_table(best_path, record) if best.key not in known)
+    rows = iter(in_shard_order(best for best in read_table(best_path, record) if best.key not in known))
     for number in itertools.count():
         some = list(itertools.islice(rows, CHUNK_ROWS))
         if not some:

@@ -194,6 +194,8 @@ def _is_scrap(name: str, folder: str, rule: RowRule) -> bool:
     rest = name.removeprefix(folder + "/")
     if folder.startswith("codebook/") and rest.startswith("cells-"):
         return bool(rule.targets.sha256s)                    # pixels of images the codebook was fitted on
+    if folder.startswith("regions/") and rest.startswith("chunk-") and rest.endswith(".json"):
+        return bool(rule.targets.sha256s)                    # rows with keys, which the stage's table has by now
     return rest.startswith("quarantine/") and posixpath.basename(rest)[:32] in rule.targets.url_keys
 
 

@@ -3,15 +3,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from crawl import storage
+from crawl import stages, storage
+from crawl.errors import UsageError
 from crawl.stages import Funnel, Manifest, Stage, funnel_of
-from crawl.tables import FileEntry
+from crawl.tables import FileEntry, read_table
+from filter.records import Best
 from shards.files import commit_small
+from shards.order import OrderConfig, order_of
 from shards.quantise import Found, quantised
 from shards.records import EXTRACTED, WITHOUT_REGIONS, RegionAddress
 from shards.region_config import RegionsConfig, read_class_names
@@ -43,6 +47,42 @@ def facts_of(config: RegionsConfig, **settings: Any) -> StageFacts:
 def stem_of(bucket: int, buckets: int) -> str:
     """Returns the name of a bucket's files without their suffix."""
     return f"regions-{bucket:05d}-of-{buckets:05d}"
+
+
+def in_shard_order(rows: Iterable[Best]) -> list[Best]:
+    """Returns rows in the order of the shards (of the default seed), as their regions are to lie in a part.
+
+    What a shard wants of a part lies in one piece then: a few reads, where rows in the order of keys would be one each.
+    """
+    return sorted(rows, key=lambda row: order_of(row.key, OrderConfig()))
+
+
+def known_regions(out: str, stage: Stage, source: str, buckets: int, extractor_digest: str) -> tuple[str, ...]:
+    """Returns the tables of the root's regions by the same extractor, a bucket each; none where there are none.
+
+    Of original bytes only, which a key is the hash of: what a picture encoded again looks like, its key does not say.
+    Decided once a stage (known.json), for parts hold what was left to do.
+    """
+    path = storage.join(stage.directory, "known.json")
+    if not storage.exists(path):
+        folder = stages.current(out).get("regions", "")
+        before = stages.read_manifest(out, folder) if folder else None
+        usable = before is not None and source == "filter" and source in before.inputs \
+            and before.format == stage.format and before.extra["extractor_digest"] == extractor_digest \
+            and len(before.tables["regions"]) == buckets
+        storage.commit_bytes(path, json.dumps({"folder": folder if usable else ""}).encode())
+    folder = json.loads(storage.read_bytes(path))["folder"]
+    before = stages.read_manifest(out, folder) if folder else None
+    if folder and before is None:
+        raise UsageError(f"{storage.join(out, folder)}: its regions were to be kept, and it is gone; put it back, or "
+                         f"remove {stage.directory} and run again")
+    return before.paths("regions") if before else ()
+
+
+def known_rows(path: str) -> dict[str, RegionAddress]:
+    """Returns key -> address of what a bucket of an earlier stage has; of no name nothing."""
+    rows = read_table(path, RegionAddress) if path else ()
+    return {row.key: row for row in rows if row.outcome == EXTRACTED}
 
 
 def commit_without(stage: Stage, form: str, feature_dim: int, outcome: str) -> RegionAddress:

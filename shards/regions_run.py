@@ -3,6 +3,10 @@
     OUT/codebook/<hash>/cells-00000-of-00008.npy, codebook.safetensors
     OUT/regions/<hash>/regions-00000-of-00004-<sha256>.bin      packed regions, one after the other
     OUT/regions/<hash>/regions-00000-of-00004.parquet           RegionAddress rows, one for each row of `best`
+    OUT/regions/<hash>/known.json                               the earlier stage whose regions are kept
+
+Pictures that the root's regions have already, by the same codebook, keep those: after a removal that took none of the
+images the codebook was fitted on, nothing is decoded again.
 """
 from __future__ import annotations
 
@@ -29,12 +33,13 @@ from shards.image_work import cell_sandbox
 from shards.patches import PatchesConfig
 from shards.records import EXTRACTED, RegionAddress, StoredBest, image_address, why_not_stored
 from shards.reencode_run import best_record
+from shards.region_stage import in_shard_order, known_regions, known_rows
 from shards.regions import pack
 
 Run = Callable[[str, Callable[[Any], None]], None]
 
 CODEBOOK_FORMAT = 1
-REGIONS_FORMAT = 1
+REGIONS_FORMAT = 2                 # 2: in the order of shards
 CODEBOOK = "codebook.safetensors"
 # Files of cells the codebook is fitted from: they cross the shuffle as names, and a killed run keeps them.
 CELL_FILES = 8
@@ -73,17 +78,18 @@ def regions(out: str, config: PatchesConfig, run: Run, source: str = "filter") -
     if done is not None:
         return done
     best = kept.paths("best")
+    extractor = digest({"name": patches.NAME, "config": as_dict(config), "codebook": fitted.extra["digest"]})
+    known = known_regions(out, stage, source, len(best), extractor)
     from shards.transforms import ExtractRegions
     run("regions", lambda root: root | "Regions" >> ExtractRegions(
-        out, best, best_record(source), stage.folder, config, storage.join(fitted.directory, CODEBOOK)))
+        out, best, best_record(source), stage.folder, config, storage.join(fitted.directory, CODEBOOK), known))
     tables = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.json") for bucket in range(len(best))]
     parts = [read_entry(stage.directory, f"{_stem(bucket, len(best))}.part.json") for bucket in range(len(best))]
     counted = funnel_of("regions", "image", tables)
     return stage.commit({"regions": tables, "parts": parts}, [counted], notes=_lost(counted), extra={
         "extractor": patches.NAME, "feature_dim": config.feature_dim, "num_classes": config.num_classes,
         "max_regions": config.num_regions, "quantisation": patches.QUANTISATION,
-        "extractor_digest": digest({"name": patches.NAME, "config": as_dict(config),
-                                    "codebook": fitted.extra["digest"]})})
+        "extractor_digest": extractor})
 
 
 def _lost(counted: Funnel) -> list[str]:
@@ -147,34 +153,36 @@ def fit_cells(directory: str, config: PatchesConfig) -> None:
 
 
 def extract_bucket(out: str, folder: str, best_path: str, record: type[Best], bucket: int, buckets: int,
-                   config: PatchesConfig, codebook_path: str) -> None:
+                   config: PatchesConfig, codebook_path: str, known_path: str = "") -> None:
     """Commits the part and the address table of one bucket of `best`; does nothing where they are committed.
 
-    The part's name holds its sha256, so that a bucket killed between part and table is simply done again, even by an
-    extractor that does not give the same bits twice.
+    The part has what the table of an earlier stage (`known_path`) has not, in the order of shards.  Its name holds its
+    sha256, so that a bucket killed between part and table is simply done again, even by an extractor that does not give
+    the same bits twice.
     """
     from crawl.transforms import write_bucket
     directory, stem = storage.join(out, folder), _stem(bucket, buckets)
     if storage.exists(storage.join(directory, stem + ".json")):
         return
     centroids = patches.unpack_codebook(storage.read_bytes(codebook_path))
-    rows: list[RegionAddress] = []
+    rows, new = known_rows(known_path), {}
+    listed = list(read_table(best_path, record))
     with PartFile(directory) as part, cell_sandbox(config) as box:
-        source = read_table(best_path, record)
+        source = iter(in_shard_order(best for best in listed if best.key not in rows))
         while window := list(itertools.islice(source, _WINDOW)):
             for best, packed in zip(window, _packed(out, window, config, centroids, box), strict=True):
                 if isinstance(packed, str):
-                    rows.append(RegionAddress(best.key, packed, "", 0, 0, "", 0))
+                    rows[best.key] = RegionAddress(best.key, packed, "", 0, 0, "", 0)
                 else:
-                    rows.append(RegionAddress(best.key, EXTRACTED, "", part.append(packed), len(packed),
-                                              hashlib.sha256(packed).hexdigest(), config.num_regions))
+                    new[best.key] = RegionAddress(best.key, EXTRACTED, "", part.append(packed), len(packed),
+                                                  hashlib.sha256(packed).hexdigest(), config.num_regions)
                 progress.add("images cut into regions", 1)
         entry = part.commit(lambda sha256: f"{stem}-{sha256[:12]}.bin")
     # Replaced, not committed: a bucket that is done again may have made another part.
     storage.replace_bytes(storage.join(directory, stem + ".part.json"), encode_entry(entry))
     name = storage.join(folder, entry.name)
-    write_bucket(directory, "regions", bucket, buckets, RegionAddress,
-                 [dataclasses.replace(row, part=name) if row.outcome == EXTRACTED else row for row in rows])
+    rows |= {key: dataclasses.replace(row, part=name) for key, row in new.items()}
+    write_bucket(directory, "regions", bucket, buckets, RegionAddress, [rows[best.key] for best in listed])
 
 
 def _packed(out: str, window: Sequence[Best], config: PatchesConfig, centroids: np.ndarray,

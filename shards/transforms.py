@@ -97,6 +97,7 @@ class ExtractRegions(beam.PTransform):
     folder: str
     config: PatchesConfig
     codebook: str
+    known: tuple[str, ...]         # tables of an earlier stage whose regions are kept, a bucket each
 
     def expand(self, root: Any) -> Any:
         return (root | "Buckets" >> beam.Create(list(enumerate(self.best)))
@@ -105,7 +106,7 @@ class ExtractRegions(beam.PTransform):
 
     def _extract(self, bucket: int, path: str) -> None:
         regions_run.extract_bucket(self.out, self.folder, path, self.record, bucket, len(self.best), self.config,
-                                   self.codebook)
+                                   self.codebook, self.known[bucket] if self.known else "")
 
 
 @dataclasses.dataclass

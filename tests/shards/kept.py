@@ -70,9 +70,9 @@ def best_rows(count: int, out: str, part: str = "images/x/part-00000.tar",
     return rows
 
 
-def finish_filter(out: str, rows: list[Best], buckets: int = 2) -> Manifest:
-    """Commits rows as the `best` table of a finished `filter` stage."""
-    stage = Stage.open(out, "filter", 1, PatchesConfig(), {})
+def finish_filter(out: str, rows: list[Best], buckets: int = 2, inputs: dict[str, str] | None = None) -> Manifest:
+    """Commits rows as the `best` table of a finished `filter` stage; other inputs, another folder."""
+    stage = Stage.open(out, "filter", 1, PatchesConfig(), inputs or {})
     for bucket in range(buckets):
         mine = sorted((row for row in rows if stable_hash(row.key) % buckets == bucket), key=lambda row: row.key)
         write_bucket(stage.directory, "best", bucket, buckets, Best, mine)

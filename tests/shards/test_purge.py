@@ -1,3 +1,4 @@
+import dataclasses
 import gzip
 import io
 import json
@@ -14,15 +15,15 @@ from crawl.cdxj import INDEX
 from crawl.errors import UsageError
 from crawl.stages import Stage, current, current_manifest, read_manifest
 from crawl.suppress import PURGE, Suppression, parse_rule
-from crawl.tables import read_plain
+from crawl.tables import read_plain, read_table, write_table
 from filter.records import Best
 from shards.addresses import read_addresses
-from shards.files import sha256_of
+from shards.files import commit_small, sha256_of
 from shards.inspect import listed
 from shards.manifest import load_shards
 from shards.purge_bytes import overwritten
 from shards.purge_rows import RowRule, Targets
-from shards.records import image_address
+from shards.records import RegionAddress, image_address
 from shards.validate import validate
 from tests.shards.bytes_of import files_with
 from tests.shards.killing import num_changes, run_killed
@@ -101,6 +102,24 @@ def test_again_it_does_nothing_and_old_sets_are_purged_too(root: str, made: tupl
     after = {str(path): path.read_bytes() for path in Path(root).rglob("*") if path.is_file()}
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
         f"{root}/purged.jsonl"}
+
+
+def test_the_notes_of_a_detector_on_a_removed_image_go_too(root: str, made: tuple[str, list[Made]]) -> None:
+    gone, stays = made[1][3].best, made[1][4].best
+    stage = Stage.open(root, "regions", 2, Config(), {"filter": current_manifest(root, "filter").digest})
+    part = commit_small(stage.directory, "chunk-00000-00000-abc.bin", b"regions of two")
+    rows = [RegionAddress(one.key, "extracted", f"{stage.folder}/{part.name}", 7 * place, 7, "ab" * 32, 1)
+            for place, one in enumerate((gone, stays))]
+    commit_small(stage.directory, "chunk-00000-00000.json", json.dumps({
+        "part": dataclasses.asdict(part), "rows": [dataclasses.astuple(row) for row in rows]}).encode())
+    table = write_table(stage.directory, "regions-00000-of-00001.parquet", RegionAddress, rows)
+    stage.commit({"regions": [table], "parts": [part]}, ())
+    assert parsed("remove", root, "--key", gone.key, "--purge") == 0
+    held = {name for name, _ in files_with(root, [gone.key.encode()])}
+    assert not any(name.startswith("regions/") for name in held), held
+    manifest = current_manifest(root, "regions")
+    assert [row.key for path in manifest.paths("regions") for row in read_table(path, RegionAddress)] == [stays.key]
+    assert Path(root, stage.folder, part.name).read_bytes() == bytes(7) + b" of two"
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
