@@ -1,10 +1,12 @@
 """What each stage costs as a build grows: one process, the whole way from pages to shards, counted a job at a time.
 
-    python -m benchmarks.scale [--images 1000 3000] [--rows 20000 80000]
+    python -m benchmarks.scale [--images 1000 10000] [--rows 100000 1000000]
+    python -m benchmarks.scale --images 100000 --rows 10000000
 
-Each size is a synthetic web of its own and a build over it; then the first size twice more with every picture padded
-to 20 KB and to 200 KB, for what is shuffled must not grow with a picture.  `--rows` are sizes of the stage filter on
-made rows alone (benchmarks/aggregation_rows.py, no hot keys).  Writes results/scale.json and scale.md.
+Each size is a synthetic web of its own and a build over it; the first of several sizes is built twice more, with every
+picture padded to 20 KB and to 200 KB, for what is shuffled must not grow with a picture.  `--rows` are sizes of jobs on
+made rows alone (benchmarks/scale_rows.py), evenly spread and with one hot key.  Each result is put into
+results/scale.json when there is one, in the place of an older one of its size, and scale.md is written anew.
 """
 from __future__ import annotations
 
@@ -12,24 +14,22 @@ import argparse
 import dataclasses
 import json
 import multiprocessing
+import os
 import pathlib
 import tempfile
+from collections.abc import Callable
 from typing import Any
 
 import imagebert
-from benchmarks.aggregation_rows import MadeTables, Rows
 from benchmarks.machine import RESULTS, write_result
 from benchmarks.scale_counts import CountedRun
 from benchmarks.scale_report import written
+from benchmarks.scale_rows import JOBS, job
 from crawl.policy import Network
 from crawl.stages import current_manifest
-from crawl.transforms import WriteTable
 from demo.images import DrawJob
 from demo.server import WebServer
 from demo.web import SyntheticWeb, WebConfig
-from filter.filter_config import FilterConfig
-from filter.records import Best, ImageOutcome, Pair
-from filter.transforms import FilterPairs
 
 
 class PaddedServer(WebServer):
@@ -75,20 +75,13 @@ def _patient() -> imagebert.DatasetConfig:
                                images=dataclasses.replace(config.images, fetch=fetch))
 
 
-def _rows(total: int, ends: Any) -> None:
-    buckets = 8
+def _rows(name: str, kind: str, total: int, ends: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = CountedRun(pathlib.Path(folder))
-
-        def build(root: Any) -> None:
-            filtered = (root | MadeTables(Rows(total, 0))) | FilterPairs(FilterConfig(buckets=buckets))
-            for name, (record, key) in {"pairs": (Pair, "pair_id"), "best": (Best, "key"),
-                                        "image_outcomes": (ImageOutcome, "sha256")}.items():
-                filtered[name] | f"Write {name}" >> WriteTable(folder, name, record, key, buckets)
-
-        run("filter", build)
-        ends.send({"units": {"filter: pair": total},
-                   "stages": {name: dataclasses.asdict(cost) for name, cost in run.stages.items()}})
+        run(name, job(name, kind, total, pathlib.Path(folder)))
+        ends.send({"job": name, "kind": kind, "rows": total,
+                   "came_out": int((pathlib.Path(folder) / "came-out").read_text()),
+                   "cost": dataclasses.asdict(run.stages[name])})
 
 
 def _in_a_process(work: Any, *args: Any) -> dict[str, Any]:
@@ -110,6 +103,7 @@ def build_of(images: int, least: int = 0) -> dict[str, Any]:
     ours, theirs = multiprocessing.Pipe()
     web = multiprocessing.get_context("spawn").Process(target=_serve, args=(images, least, theirs))
     web.start()
+    theirs.close()
     try:
         return {"images": images, "least_bytes_an_image": least, **_in_a_process(_build, ours.recv())}
     finally:
@@ -117,26 +111,44 @@ def build_of(images: int, least: int = 0) -> dict[str, Any]:
         web.join()
 
 
+def rows_of(name: str, kind: str, total: int) -> dict[str, Any]:
+    """Returns what one job on rows alone took, and how many rows came out of it."""
+    return _in_a_process(_rows, name, kind, total)
+
+
 def main() -> None:
-    """Runs all of it, and writes after each what there is."""
+    """Runs all of it; what is there is written after each."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--images", type=int, nargs="+", default=[1000, 3000], help="sizes of the web")
-    options.add_argument("--rows", type=int, nargs="*", default=[20_000, 80_000], help="rows of the filter alone")
+    options.add_argument("--images", type=int, nargs="*", default=[1000, 10_000], help="sizes of the web")
+    options.add_argument("--rows", type=int, nargs="*", default=[100_000, 1_000_000], help="of the jobs on rows alone")
     args = options.parse_args()
-    result: dict[str, Any] = {"builds": [], "padded": [], "rows": []}
-    jobs = [("builds", lambda size=size: build_of(size)) for size in args.images[:1]]
-    jobs += [("padded", lambda least=least: build_of(args.images[0], least)) for least in (20_000, 200_000)]
-    jobs += [("rows", lambda rows=rows: _in_a_process(_rows, rows)) for rows in args.rows]
-    jobs += [("builds", lambda size=size: build_of(size)) for size in args.images[1:]]
-    words = " ".join(map(str, args.images)), " ".join(map(str, args.rows))
-    for kind, work in jobs:
-        result[kind].append(work())
-        path = write_result("scale", f"python -m benchmarks.scale --images {words[0]} --rows {words[1]}", result)
-        print(kind, json.dumps(result[kind][-1]["units"]), flush=True)
-    sites = json.loads((RESULTS / "sites.json").read_text())
-    report = RESULTS.parent / "scale.md"
-    report.write_text(written(json.loads(path.read_text()), sites))
-    print(path, report)
+    padded = args.images[:1] if len(args.images) > 1 else []
+    work: list[tuple[str, Callable[[], dict[str, Any]]]] = []
+    work += [("builds", lambda size=size: build_of(size)) for size in args.images[:1]]
+    work += [("builds", lambda size=size, least=least: build_of(size, least))
+             for size in padded for least in (20_000, 200_000)]
+    work += [("rows", lambda name=name, kind=kind, rows=rows: rows_of(name, kind, rows))
+             for rows in args.rows for name, kind in JOBS]
+    work += [("builds", lambda size=size: build_of(size)) for size in args.images[1:]]
+    for kind, measure in work:
+        _keep(kind, measure() | {"load": round(os.getloadavg()[2], 1)})
+
+
+def _keep(kind: str, one: dict[str, Any]) -> None:
+    """Puts a result into the file, and writes the page of what is there."""
+    path = RESULTS / "scale.json"
+    result = json.loads(path.read_text()) if path.exists() else {"builds": [], "rows": []}
+    names = {"builds": ("images", "least_bytes_an_image"), "rows": ("job", "rows", "kind")}
+
+    def order(value: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(value[name] for name in names[kind])
+
+    result[kind] = sorted([*(other for other in result[kind] if order(other) != order(one)), one], key=order)
+    write_result("scale", "python -m benchmarks.scale", {name: result[name] for name in ("builds", "rows")})
+    print(kind, *order(one), flush=True)
+    if len({build["images"] for build in result["builds"]}) > 1:
+        sites = json.loads((RESULTS / "sites.json").read_text())
+        (RESULTS.parent / "scale.md").write_text(written(json.loads(path.read_text()), sites))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""What one Beam job costs in this process: CPU, bytes read, written and shuffled, the largest shuffle and key.
+"""What one Beam job costs in this process: CPU, memory, bytes read, written and shuffled, the largest shuffle and key.
 
 Shuffled bytes are what Beam's in-process runner gets, encoded, for every grouping: what an engine would move.  Read
 and written are read(2) and write(2) of this process (/proc/self/io): files, and pipes to its sandboxes; no sockets,
-which libcurl reads by recv(2).  CPU is that of this process and of its sandboxes, which end with their job.
+which libcurl reads by recv(2).  CPU is that of this process and of its sandboxes, which end with their job.  Memory is
+the largest resident size of this process while the job runs; the runner keeps in it all that is shuffled.
 """
 from __future__ import annotations
 
@@ -31,13 +32,15 @@ class Cost:
     groupings: dict[str, int] = dataclasses.field(default_factory=dict)     # name -> bytes
     largest_key_rows: int = 0
     largest_key_of: str = ""
+    peak_mib: int = 0
 
     def __add__(self, other: Cost) -> Cost:
         most = max((self, other), key=lambda one: one.largest_key_rows)
         groupings = collections.Counter(self.groupings)
         groupings.update(other.groupings)
         return Cost(self.cpu_s + other.cpu_s, self.read + other.read, self.written + other.written,
-                    self.shuffled + other.shuffled, dict(groupings), most.largest_key_rows, most.largest_key_of)
+                    self.shuffled + other.shuffled, dict(groupings), most.largest_key_rows, most.largest_key_of,
+                    max(self.peak_mib, other.peak_mib))
 
 
 class _Shuffles:
@@ -102,6 +105,7 @@ class CountedRun:
     def __call__(self, name: str, build: Callable[[Any], None]) -> None:
         """Runs one job; its stage is what stands before the colon of its name."""
         before = _cpu_s(), _read(), _stored(self.out)
+        pathlib.Path("/proc/self/clear_refs").write_text("5")         # the largest size counts from here on
         with beam.Pipeline(runner=FnApiRunner()) as root:
             build(root)
         after = _cpu_s(), _read(), _stored(self.out)
@@ -113,12 +117,17 @@ class CountedRun:
             sizes[grouping] += count
         stage = name.partition(":")[0]
         self.stages[stage] = self.stages.get(stage, Cost()) + Cost(
-            cpu, int(read), int(written), sum(sizes.values()), dict(sizes), largest[2], largest[0])
+            cpu, int(read), int(written), sum(sizes.values()), dict(sizes), largest[2], largest[0], _peak_mib())
 
 
 def _cpu_s() -> float:
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _peak_mib() -> int:
+    found = re.search(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())
+    return int(found[1]) // 1024 if found else 0
 
 
 def _read() -> int:

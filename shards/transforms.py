@@ -123,24 +123,35 @@ class WriteShards(beam.PTransform):
     same: SameImages | None
 
     def expand(self, root: Any) -> Any:
-        samples = (root | "Buckets" >> beam.Create(self.pairs)
-                   | "Spread" >> beam.Reshuffle()
-                   | "Samples" >> beam.FlatMap(_placed_rows, self.record, self.config, self.suppressed)
-                   | "Range" >> beam.Map(lambda placed: (shards_run.range_of_sample(placed, self.config), placed)))
-        counts = (samples | "Sizes" >> beam.MapTuple(lambda at, placed: (at, (1, placed.tar_bytes)))
-                  | "Count" >> beam.CombinePerKey(_add_pairs))
-        counts | "Totals" >> beam.combiners.ToDict() | "Plan" >> beam.Map(self._plan)
-        return (samples | "Gather ranges" >> beam.GroupByKey()
-                | "Cut" >> beam.FlatMap(_assign, self.config, counts=beam.pvalue.AsDict(counts))
-                | "Gather shards" >> beam.GroupByKey()
+        return (root | "Buckets" >> beam.Create(self.pairs)
+                | "Spread" >> beam.Reshuffle()
+                | "Samples" >> beam.FlatMap(_placed_rows, self.record, self.config, self.suppressed)
+                | "Assign" >> AssignShards(self.directory, self.config)
                 | "Write" >> beam.MapTuple(self._write))
-
-    def _plan(self, counts: dict[Range, tuple[int, int]]) -> None:
-        shards_run.write_plan(counts, self.directory, self.config)
 
     def _write(self, stem: str, placed: Iterable[Placed]) -> None:
         write_shard(self.out, self.directory, stem, placed, _tokenizer(self.vocab), self.config.inline_regions,
                     self.same)
+
+
+@dataclasses.dataclass
+class AssignShards(beam.PTransform):
+    """Placed -> (name of a shard, its samples); commits the plan."""
+
+    directory: str
+    config: OrderConfig
+
+    def expand(self, placed: Any) -> Any:
+        samples = placed | "Range" >> beam.Map(lambda one: (shards_run.range_of_sample(one, self.config), one))
+        counts = (samples | "Sizes" >> beam.MapTuple(lambda at, one: (at, (1, one.tar_bytes)))
+                  | "Count" >> beam.CombinePerKey(_add_pairs))
+        counts | "Totals" >> beam.combiners.ToDict() | "Plan" >> beam.Map(self._plan)
+        return (samples | "Gather ranges" >> beam.GroupByKey()
+                | "Cut" >> beam.FlatMap(_assign, self.config, counts=beam.pvalue.AsDict(counts))
+                | "Gather shards" >> beam.GroupByKey())
+
+    def _plan(self, counts: dict[Range, tuple[int, int]]) -> None:
+        shards_run.write_plan(counts, self.directory, self.config)
 
 
 @functools.lru_cache(maxsize=1)
