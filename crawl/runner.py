@@ -6,6 +6,7 @@ import contextlib
 import gc
 import io
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     logging.getLogger("apache_beam.runners.common").addFilter(_is_no_usage_error)
     gc.disable()
     import apache_beam as beam
-    from apache_beam.options.pipeline_options import StandardOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     # What is imported stays to the end: looking through it for garbage again and again took a sixth of a stage's time.
@@ -41,10 +42,13 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
              "--direct_running_mode", "multi_processing" if workers > 1 else "in_memory"]
     options = _beam_options(local, beam_arguments)
     chosen = options.view_as(StandardOptions).runner
+    named = options.view_as(GoogleCloudOptions).job_name
     _check_services(options)
 
     def run(name: str, build: Callable[[Any], None]) -> None:
         _check_services(options)
+        if named is None and "Dataflow" not in (chosen or ""):      # there a name may run only once at a time
+            options.view_as(GoogleCloudOptions).job_name = job_name(name)
         try:
             pipeline = beam.Pipeline(runner=chosen or FnApiRunner(), options=options)
         except ValueError as error:                           # such as Dataflow without a project
@@ -63,6 +67,15 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
             raise UsageError(line.partition(" [while running")[0]) from error
 
     return run
+
+
+def job_name(name: str) -> str:
+    """Returns what an engine's own page calls a job.
+
+    >>> job_name("crawl: fetch round 1, 40 pages")
+    'imagebert-crawl-fetch-round-1-40-pages'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", f"imagebert {name}".lower()).strip("-")
 
 
 def _is_no_usage_error(record: logging.LogRecord) -> bool:

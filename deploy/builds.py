@@ -22,8 +22,13 @@ from crawl.tables import add_digests, read_table
 # Recorded times are fixed, so that what was fetched twice compares equal.
 ENVIRONMENT = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
 _ADDRESS = frozenset({"part", "offset", "length"})
-# Small parts, so that something is committed wherever a build is killed.
-_SETTINGS = ("crawl.parts.rows=16", "images.parts.rows=16")
+# Small parts, so that something is committed wherever a build is killed; deadlines that no answer of the web misses,
+# also on a machine with other work: what a build finds must not depend on how busy that is.
+_SETTINGS = ("crawl.parts.rows=16", "images.parts.rows=16", *(
+    f"{stage}.fetch.{name}={value}" for stage in ("crawl", "images") for name, value in (
+        ("connect_timeout_s", 60), ("robots_timeout_s", 120), ("page_timeout_s", 120), ("image_timeout_s", 120),
+        ("slow_after_s", 60), ("shard_seconds", 7200))))
+MIN_DELAY_S = 0.05                 # between two requests to one host
 # Deadlines that a crowded machine keeps: what the demo's short ones make of an image that is drawn late is no fact of
 # the web.  An answer in drops still has to end as too_slow.
 PATIENT = [word for stage in ("crawl", "images") for name, value in (
@@ -52,7 +57,7 @@ def dataset_command(ready: pathlib.Path, out: pathlib.Path | str, options: list[
     """Returns `imagebert dataset` over the synthetic web; `options` are those of the build, and after `--` Beam's."""
     settings = [word for value in _SETTINGS for word in ("--set", value)]
     return [sys.executable, "-m", "imagebert", "dataset", "--run", "demo", "--web", str(ready), *settings,
-            "--out", str(out), *options]
+            "--min-delay", str(MIN_DELAY_S), "--out", str(out), *options]
 
 
 @contextlib.contextmanager
@@ -106,6 +111,22 @@ def asked_again(folder: pathlib.Path, before: set[str], since: int) -> list[str]
     seen = [f"{row['scheme']}://{row['host']}{row['path']}" for row in requests_seen(folder)]
     # A URL that redirects lead to is asked for by each of them, however the build went.
     return sorted(before & set(seen[since:]) - {url for url in seen[:since] if seen[:since].count(url) > 1})
+
+
+def closest_requests(folder: pathlib.Path) -> tuple[float, str]:
+    """Returns the shortest time from one request to the next of the same host, and the host, by the web's own log.
+
+    A request is logged before it is answered, and the next may only follow MIN_DELAY_S after the answer: where two lie
+    closer, somebody asked too soon, or two asked at once.
+    """
+    last: dict[object, float] = {}
+    found = (float("inf"), "")
+    for row in sorted(requests_seen(folder), key=lambda one: float(str(one["time"]))):
+        host, at = row["host"], float(str(row["time"]))
+        if host in last:
+            found = min(found, (at - last[host], str(host)))
+        last[host] = at
+    return found
 
 
 def committed_urls(out: pathlib.Path) -> set[str]:

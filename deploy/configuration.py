@@ -46,8 +46,10 @@ def flink_conf(settings: Settings, rest_port: int, rpc_port: int, work: str) -> 
         # A job of many small tables has many shuffles: small buffers, and enough of them.
         "taskmanager.memory.segment-size": "8kb",
         "taskmanager.memory.managed.size": f"{_MANAGED_MIB}m",
-        # A job that is restarted finds its slots again within seconds: a lost TaskManager is noticed by then.
-        "heartbeat.interval": 2000, "heartbeat.timeout": 15000, "slot.request.timeout": 60000,
+        # A killed TaskManager is noticed by two refused heartbeats, within seconds; one that only is late, on a machine
+        # with other work, has its time.
+        "heartbeat.interval": 2000, "heartbeat.rpc-failure-threshold": 2, "heartbeat.timeout": 60000,
+        "slot.request.timeout": 120000,
         "restart-strategy.type": "fixed-delay", "restart-strategy.fixed-delay.attempts": settings.restarts,
         "restart-strategy.fixed-delay.delay": f"{settings.restart_delay_s} s",
         "jobmanager.execution.failover-strategy": "region",

@@ -38,6 +38,12 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"deploy.flink: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"deploy.flink: {error.filename}: {error.strerror}; make room, give yourself the right to write there, "
+              "or name another --home", file=sys.stderr)
+        return 2
 
 
 def _run(args: argparse.Namespace) -> int:

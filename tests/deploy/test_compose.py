@@ -19,7 +19,7 @@ from deploy.install import check_java
 from deploy.settings import FILE, read_settings
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-HOME = os.environ.get("IMAGEBERT_FLINK_HOME")
+HOME, IMAGES = os.environ.get("IMAGEBERT_FLINK_HOME"), int(os.environ.get("IMAGEBERT_FLINK_IMAGES", "60"))
 
 
 def free_ports(settings):
@@ -85,7 +85,7 @@ def test_the_services_as_processes_make_the_same_dataset(tmp_path):
             started.append(subprocess.Popen(
                 [sys.executable, "-m", "deploy.flink", "run", *(place.get(word, word) for word in words)], cwd=ROOT,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
-        cluster, end = Cluster(tmp_path / "elsewhere", read_settings(settings)), time.monotonic() + 120
+        cluster, end = Cluster(tmp_path / "elsewhere", read_settings(settings)), time.monotonic() + 600
         options = None
         while options is None:
             try:
@@ -93,13 +93,13 @@ def test_the_services_as_processes_make_the_same_dataset(tmp_path):
             except UsageError:
                 assert time.monotonic() < end, "the cluster did not come up"
                 time.sleep(0.5)
-        build(tmp_path / "there", 50, ["--", *options])
+        build(tmp_path / "there", IMAGES, ["--", *options])
     finally:
         for process in started:
             os.killpg(process.pid, signal.SIGTERM)
         for process in started:
-            process.wait(30)
-    build(tmp_path / "here", 50, [])
+            process.wait(120)
+    build(tmp_path / "here", IMAGES, [])
     assert not facts_of(tmp_path / "there" / "out").differences(facts_of(tmp_path / "here" / "out"))
 
 
