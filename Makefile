@@ -80,6 +80,12 @@ bench-near-duplicates: install ## near-duplicate images by kind of copy, against
 bench-aggregation: install ## the stage filter on a million rows with hot keys: time, shuffled bytes, memory (about 20 minutes)
 	$(BIN)/python -m benchmarks.aggregation
 
+bench-scale: install    ## what each stage costs as a build grows, rows alone, hot keys; SCALE="--images 100000 --rows 10000000" for more (an hour)
+	$(BIN)/python -m benchmarks.scale $(SCALE)
+
+bench-flink: install    ## a build on Flink beside the in-process runner; bytes exchanged, cost of an element (Java 17, Maven; about an hour)
+	$(BIN)/python -m benchmarks.flink --home $(FLINK_HOME)
+
 bench-scorer: install   ## the weak scorer on sites it never saw, by groups of features, against the prior (about 5 minutes)
 	$(BIN)/python -m benchmarks.scorer --shared $(SHARED)
 

@@ -11,13 +11,14 @@ results/scale.json when there is one, in the place of an older one of its size, 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import multiprocessing
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import imagebert
@@ -98,17 +99,25 @@ def _in_a_process(work: Any, *args: Any) -> dict[str, Any]:
     return answer
 
 
-def build_of(images: int, least: int = 0) -> dict[str, Any]:
-    """Returns what a build over a web of so many images took."""
+@contextlib.contextmanager
+def served(images: int, least: int = 0) -> Iterator[dict[str, Any]]:
+    """Yields what a client must know of a running web whose pictures have at least so many bytes."""
     ours, theirs = multiprocessing.Pipe()
     web = multiprocessing.get_context("spawn").Process(target=_serve, args=(images, least, theirs))
     web.start()
     theirs.close()
     try:
-        return {"images": images, "least_bytes_an_image": least, **_in_a_process(_build, ours.recv())}
+        yield ours.recv()
     finally:
-        ours.send("end")
+        with contextlib.suppress(OSError):
+            ours.send("end")
         web.join()
+
+
+def build_of(images: int, least: int = 0) -> dict[str, Any]:
+    """Returns what a build over a web of so many images took."""
+    with served(images, least) as ready:
+        return {"images": images, "least_bytes_an_image": least, **_in_a_process(_build, ready)}
 
 
 def rows_of(name: str, kind: str, total: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def synthetic_web(folder: pathlib.Path, images: int, seed: int = 1, profile: str
          "--tls-port", str(tls_port), "--access-log", str(folder / "access.jsonl"), "--ready", str(ready)],
         start_new_session=True, stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"imagebert web did not come up (exit status {process.returncode})")
