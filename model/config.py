@@ -20,6 +20,9 @@ class ModelConfig:
     max_tokens: int = 144              # of one sequence: [CLS], regions, [SEP], word pieces, [SEP]
     max_positions: int = 512           # rows of the position table, as in BERT
     contrastive_dim: int = 0           # of the contrastive projections; 0 builds none
+    global_region: bool = False        # one more token for the whole image (section 2.8; not in the paper's model)
+    tags: int = 0                      # word pieces of region names shown beside the regions (Oscar); 0 shows none
+    tag_names: tuple[str, ...] = ()    # of the region classes; a run takes them from its shards
     shared_layernorm: bool = False     # image embeddings use the text's LayerNorm (not stated by the paper)
     layer_norm_eps: float = 1e-12
     initial_range: float = 0.02        # standard deviation of new weights
@@ -36,10 +39,17 @@ class ModelConfig:
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1)")
-        if self.contrastive_dim < 0:
-            raise ValueError(f"contrastive_dim is {self.contrastive_dim}; it must be 0 (none) or more")
+        for name in ("contrastive_dim", "tags"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 (none) or more")
         if self.initial_temperature <= 0:
             raise ValueError(f"initial_temperature is {self.initial_temperature}; it must be positive")
+
+
+    @property
+    def image_extra(self) -> int:
+        """Returns the most tokens that an image's half has beside [CLS], its regions and their [SEP]."""
+        return int(self.global_region) + (self.tags + 1 if self.tags else 0)
 
 
 def base() -> ModelConfig:

@@ -114,9 +114,25 @@ class Embeddings(nn.Module):
         words_WD = self.words(pack.word_ids) + self.positions(pack.word_positions) + self.segments(pack.word_segments)
         constant_D = self.positions.weight[REGION_POSITION] + self.segments.weight[SEGMENT_IMAGE]
         places_UD = self.location(pack.geometry.to(constant_D.dtype))
-        regions_RD = self.project(pack) + places_UD[pack.region_rows] + constant_D
-        both = torch.cat([self.word_norm(words_WD), self.region_norm(regions_RD)])
-        return self.dropout(both[pack.token_source])
+        seen_RD = self.project(pack)
+        parts = [self.word_norm(words_WD), self.region_norm(seen_RD + places_UD[pack.region_rows] + constant_D)]
+        if len(pack.region_sequences):
+            parts.append(self.region_norm(self.whole_images(pack, seen_RD) + constant_D))
+        return self.dropout(torch.cat(parts)[pack.token_source])
+
+    def whole_images(self, pack: Pack, seen_RD: Tensor) -> Tensor:
+        """Returns the feature and location of each sequence's whole image, [S, D].
+
+        The mean of its regions' features, projected as they are, with the box of the whole image (ViLBERT's [IMG]; the
+        paper's global feature, section 2.8, comes from a network of its own).  A hidden region is not in the mean.
+        """
+        visible_R1 = pack.region_visible.to(seen_RD.dtype)[:, None]
+        owners_R, sequences = pack.region_sequences, len(pack.first_tokens)
+        sums_SD = seen_RD.new_zeros(sequences, seen_RD.shape[1]).index_add(
+            0, owners_R, (seen_RD - self.features.bias) * visible_R1)
+        counts_S1 = seen_RD.new_zeros(sequences, 1).index_add(0, owners_R, visible_R1)
+        place_D = self.location.weight[:, 2:].sum(dim=1) + self.location.bias      # of the box 0, 0, 1, 1 of area 1
+        return sums_SD / counts_S1.clamp(min=1) + self.features.bias + place_D
 
     def project(self, pack: Pack) -> Tensor:
         """Returns the projected features of the regions as the model may see them, [R, D].

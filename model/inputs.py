@@ -7,6 +7,8 @@ One sequence (paper, section 2.3; either half may be absent):
     position :   0    1  1  ... 1     2    3  4  ...      m+4
 
 An image-only sequence stops after the first [SEP]; a text-only one is [CLS] w0 ... wm [SEP] with the same positions.
+Beyond the paper, where a model asks for it, an image's half has more: a token for the whole image before r0 (segment A,
+position 1), and after its [SEP] the names of its regions, t0 ... tk [SEP] (segment A, positions 3 ... k+4).
 
 Letters, here and everywhere in model/ and train/:
 
@@ -36,7 +38,8 @@ SEGMENT_IMAGE, SEGMENT_TEXT = 0, 1
 class Pack:
     """One batch for one forward."""
 
-    # the token stream: token t is row `token_source[t]` of cat([word embeddings W, region embeddings R])
+    # the token stream: token t is row `token_source[t]` of cat([word embeddings W, region embeddings R, and where
+    #   images have a token for all of them, those of the S sequences])
     token_source: Tensor           # [T] i64
     cu_seqlens: Tensor             # [S+X+1] i32, starts of sequences; X more sequences tile the unused tokens, so that
                                    #   every token lies in one (X = ceil(T / max_tokens); 0 once cropped)
@@ -57,6 +60,7 @@ class Pack:
     soft_p: Tensor                 # [U, 8] f32: their probabilities, 0 where they are not known
     region_rows: Tensor            # [R] i64 in [0, U)
     region_visible: Tensor         # [R] f32, 0 where the feature is hidden from the model (section 3.2: zeroed)
+    region_sequences: Tensor       # [R] i64, of the token for the whole image; [0] where sequences have none
 
     # what the masked losses predict: of matched pairs alone (section 3.5), unless a run asks for all
     masked_word_tokens: Tensor     # [M] i64, place in the stream
@@ -104,9 +108,10 @@ class Pack:
         for names, size in _GROUPS.items():
             sizes |= dict.fromkeys(names.split(), getattr(self, size))
         cut = {name: getattr(self, name)[:size] for name, size in sizes.items()}
-        unused = len(self.word_ids) - self.words          # region embeddings now follow fewer word embeddings
-        source = cut["token_source"]
-        cut["token_source"] = source - unused * (source >= len(self.word_ids))
+        # Region embeddings now follow fewer word embeddings, and those of whole images fewer of both.
+        source, words, regions = cut["token_source"], len(self.word_ids), len(self.region_rows)
+        cut["token_source"] = (source - (words - self.words) * (source >= words)
+                               - (regions - self.regions) * (source >= words + regions))
         lengths = cut["cu_seqlens"].diff()
         return dataclasses.replace(self, longest=int(lengths.max()) if self.sequences else 0, **cut)
 
@@ -115,7 +120,7 @@ _GROUPS = {
     "first_tokens matched itm_weights": "sequences",
     "word_ids word_positions word_segments": "words",
     "features scale zero geometry classes soft_ids soft_p": "distinct",
-    "region_rows region_visible": "regions",
+    "region_rows region_visible region_sequences": "regions",
     "masked_word_tokens masked_word_targets masked_word_weights": "masked_words",
     "masked_region_tokens masked_region_rows masked_region_weights": "masked_regions",
     "contrast_images contrast_texts contrast_weights": "contrasts",

@@ -107,7 +107,7 @@ def _add(sums: dict[str, float], model: ImageBert, samples: Sequence[Sample], ha
     device = model.itm.weight.device
 
     def pack_of(rows: Rows) -> Pack:
-        return build_pack(samples, rows, special, capacity_for(samples, rows), masks).cropped().to(device)
+        return build_pack(samples, rows, special, capacity_for(samples, rows, special), masks).cropped().to(device)
 
     # moc and mrfr: masked regions of every pair with its own caption
     pack = pack_of(Rows.pairs(each, each, np.ones(len(each), np.int64), masked=True))

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
+from model.config import ModelConfig
 from shards.manifest import ShardSet
 from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
@@ -22,6 +23,7 @@ from train.order import Lane, Piece, SampleSizes, cut_for, deal
 from train.packing import Sample, SpecialTokens
 from train.plan import DataFacts, StageConfig, TrainConfig
 from train.predicates import parse_predicate, rows_that_hold
+from train.tags import region_names
 from train.windows import cache_for, open_readers
 
 SPLIT = "train"
@@ -96,11 +98,6 @@ class TrainingData:
         first = next(iter(self.sets.values()))
         return first.path(first.vocab)
 
-    @property
-    def special(self) -> SpecialTokens:
-        """Returns the ids the layout needs."""
-        return special_tokens(self.tokenizer)
-
     def pieces(self, stage: StageConfig) -> list[Piece]:
         """Returns what an epoch of the stage shows, shard by shard; raises UsageError for a set nobody gave."""
         parts = [parse_part(text) for text in stage.data] or [Part(name) for name in self.sets]
@@ -128,7 +125,10 @@ class TrainingData:
                 for lane, numbers in enumerate(dealt)]
 
     def resolved(self, config: TrainConfig) -> TrainConfig:
-        """Returns the config with every stage's epochs turned into samples."""
+        """Returns the config with every stage's epochs turned into samples, and the names of tags filled in."""
+        if config.model.tags and not config.model.tag_names:
+            names = region_names(next(iter(self.sets.values())))
+            config = dataclasses.replace(config, model=dataclasses.replace(config.model, tag_names=names))
         for _, stage in config.stages():
             if stage.epochs:
                 each = sum(piece.expected for piece in self.pieces(stage))
@@ -217,11 +217,13 @@ def _check(shards: ShardSet) -> None:
                          f"f16, extract the regions again")
 
 
-def special_tokens(tokenizer: CaptionTokenizer) -> SpecialTokens:
-    """Returns the ids the layout needs, from a tokenizer."""
+def special_tokens(tokenizer: CaptionTokenizer, model: ModelConfig) -> SpecialTokens:
+    """Returns the ids the layout needs, from a tokenizer, and what a model wants beside regions."""
     ids = tokenizer.ids
+    names = model.tag_names if model.tags else ()
     return SpecialTokens(ids["[CLS]"], ids["[SEP]"], ids["[MASK]"], tokenizer.vocab_size,
-                         tuple(ids[name] for name in SPECIALS))
+                         tuple(ids[name] for name in SPECIALS), model.global_region, model.tags,
+                         tuple(tuple(tokenizer.encode(name)[0]) for name in names))
 
 
 def _sizes_of(readers: list[ShardReader], limit: int, words: list[NDArray[np.uint16]]) -> SampleSizes:

@@ -66,7 +66,7 @@ def _stage_plan(config: TrainConfig, data: TrainingData, number: int, stage: Sta
     for piece in data.pieces(stage):
         name = data.set_of(int(piece.numbers[0]))
         sets[name] = sets.get(name, 0) + piece.expected
-    lanes, limits = data.lanes(config, number), limits_of(stage, data.facts)
+    lanes, limits = data.lanes(config, number), limits_of(stage, config, data.facts)
     states = [LaneState()] * len(lanes)
     samples = steps = tokens = 0
     while samples < stage.samples and steps < _PLANNED:

@@ -70,7 +70,8 @@ def vectors_of(model: ImageBert, samples: list[Sample], special: SpecialTokens, 
         raise ValueError("this model has no contrastive projections (contrastive_dim is 0)")
     each, none = np.arange(len(samples)), np.full(len(samples), NOTHING)
     rows = Rows.pairs(each, none) if image else Rows.pairs(none, each)
-    pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped().to(model.itm.weight.device)
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows, special)).cropped()
+    pack = pack.to(model.itm.weight.device)
     with torch.inference_mode():
         hidden = model.eval().encode(pack)[pack.first_tokens]
         vectors = model.contrast.of_images(hidden) if image else model.contrast.of_texts(hidden)

@@ -134,14 +134,14 @@ def _scores_now(model: ImageBert, samples: Sequence[Sample], rows: Rows, special
         half = len(own.images)
         shown = Rows.pairs(places[:half], places[half:])
         few = [samples[number] for number in used.tolist()]
-        pack = build_pack(few, shown, special, capacity_for(few, shown)).cropped().to(model.itm.weight.device)
+        pack = build_pack(few, shown, special, capacity_for(few, shown, special)).cropped().to(model.itm.weight.device)
         found.append(model.match(pack).float().cpu().numpy())
     return np.concatenate(found)
 
 
 def _matching(model: ImageBert, pairs: Pairs, special: SpecialTokens, config: FinetuneConfig) -> Tensor:
     device = model.itm.weight.device
-    capacity = capacity_for(pairs.samples, pairs.rows)
+    capacity = capacity_for(pairs.samples, pairs.rows, special)
     pack = build_pack(pairs.samples, pairs.rows, special, capacity).cropped().to(device)
     return loss_of(model.match(pack).float().view(1 + config.negatives, -1),
                    torch.from_numpy(pairs.allowed).to(device), config)
@@ -149,7 +149,8 @@ def _matching(model: ImageBert, pairs: Pairs, special: SpecialTokens, config: Fi
 
 def _contrastive(model: ImageBert, samples: Sequence[Sample], special: SpecialTokens) -> Tensor:
     rows = Rows.singles(len(samples))
-    pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped().to(model.itm.weight.device)
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows, special)).cropped()
+    pack = pack.to(model.itm.weight.device)
     return contrastive_loss(model(pack), pack)
 
 

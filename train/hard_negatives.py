@@ -40,9 +40,9 @@ def harder_pack(model: ImageBert, recipe: Recipe, dtype: torch.dtype) -> Pack:
     """
     if model.contrast is None:
         raise ValueError("this model has no contrastive projections (contrastive_dim is 0)")
-    samples, singles = recipe.samples, Rows.singles(len(recipe.samples))
+    samples, singles, special = recipe.samples, Rows.singles(len(recipe.samples)), recipe.special
     device = model.itm.weight.device
-    halves = build_pack(samples, singles, recipe.special, capacity_for(samples, singles), features=recipe.features)
+    halves = build_pack(samples, singles, special, capacity_for(samples, singles, special), features=recipe.features)
     was_training = model.training
     model.eval()
     with torch.no_grad(), autocast(dtype, device):
@@ -52,4 +52,4 @@ def harder_pack(model: ImageBert, recipe: Recipe, dtype: torch.dtype) -> Pack:
         logits_KK = model.contrast.log_scale.exp() * (images_Kd.float() @ texts_Kd.float().T)
     joint = harder_pairs(recipe.joint, samples, recipe.itm, recipe.share,
                          logits_KK.cpu().numpy().astype(np.float64), *recipe.counters)
-    return build_pack(samples, joint.and_then(singles), recipe.special, recipe.capacity, recipe.masks, recipe.features)
+    return build_pack(samples, joint.and_then(singles), special, recipe.capacity, recipe.masks, recipe.features)

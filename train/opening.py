@@ -37,12 +37,12 @@ class Checkpoint:
     @property
     def special(self) -> SpecialTokens:
         """Returns the ids the layout needs."""
-        return special_tokens(self.tokenizer)
+        return special_tokens(self.tokenizer, self.model.config)
 
     @property
     def max_regions(self) -> int:
         """Returns how many regions fit beside the longest caption."""
-        return self.model.config.max_tokens - MAX_PIECES - 3
+        return self.model.config.max_tokens - MAX_PIECES - 3 - self.model.config.image_extra
 
 
 def open_checkpoint(path: str, averaged: bool = False) -> Checkpoint:

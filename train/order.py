@@ -46,6 +46,7 @@ class PackLimits:
     tokens: int                    # of all its sequences
     joint: int                     # joint sequences a sample ...
     singles: bool                  # ... and whether it has an image-only and a text-only one
+    extra: int = 0                 # room that an image takes beside its regions; what it leaves free is padding
 
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
@@ -163,5 +164,5 @@ class Lane:
 
 def tokens_of(regions: int, words: int, limits: PackLimits) -> int:
     """Returns the tokens a sample adds to a pack, over all its sequences."""
-    joint = limits.joint * (regions + words + 3)
-    return joint + (regions + words + 4 if limits.singles else 0)
+    halves = regions + limits.extra + words
+    return limits.joint * (halves + 3) + (halves + 4 if limits.singles else 0)

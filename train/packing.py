@@ -1,7 +1,7 @@
 """Samples and a list of sequences in, one `Pack` out.
 
     rows = Rows.pairs(images=[0, 1], captions=[0, 0], matched=[1, 0])       # caption 0 with its own and with image 1
-    pack = build_pack(samples, rows, special, capacity_for(samples, rows), no_masks(samples))
+    pack = build_pack(samples, rows, special, capacity_for(samples, rows, special), no_masks(samples))
 
 A sample is named by its place in `samples`, so scoring a cross product stores each region once.  Everything is index
 arithmetic on whole arrays: no loop over tokens.
@@ -24,6 +24,7 @@ from model.inputs import (
     Pack,
 )
 from train.sequences import NOTHING, Capacity, Masks, Rows, Sample, SpecialTokens
+from train.tags import Tags, keys_of, tags_of
 
 __all__ = ["NOTHING", "Capacity", "Masks", "PackOverflow", "Rows", "Sample", "SpecialTokens", "build_pack",
            "capacity_for", "identities", "no_masks", "with_area"]
@@ -40,9 +41,9 @@ def no_masks(samples: Sequence[Sample]) -> Masks:
     return Masks(words, np.zeros(len(words), bool), np.ones(regions, bool), np.zeros(regions, bool))
 
 
-def capacity_for(samples: Sequence[Sample], rows: Rows) -> Capacity:
+def capacity_for(samples: Sequence[Sample], rows: Rows, special: SpecialTokens) -> Capacity:
     """Returns the capacity that fits exactly these sequences, for whatever masks."""
-    spans = _spans(samples, rows)
+    spans = _spans(samples, rows, special, tags_of(samples, special))
     return Capacity(tokens=int(spans.lengths.sum()), sequences=len(rows.images), words=int(spans.num_words.sum()),
                     regions=int(spans.regions.sum()), distinct=sum(len(sample.classes) for sample in samples),
                     masked_words=int(spans.pieces.sum()), masked_regions=int(spans.regions.sum()),
@@ -56,17 +57,19 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     `features`, [capacity.distinct, F], already holds those of the samples end to end, and zeros.
     Masked word pieces or regions beyond their capacity are left unmasked, last ones first.
     """
-    masks = masks or no_masks(samples)
-    spans = _spans(samples, rows)
+    masks, tags = masks or no_masks(samples), tags_of(samples, special)
+    spans = _spans(samples, rows, special, tags)
     starts = _ends(spans.lengths) - spans.lengths                  # of each sequence in the stream
     has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
     # Mismatched pairs are masked too, but nothing of them is predicted (section 3.5).
     gated = rows.matched != 0 if masks.gated else np.ones(len(rows.matched), bool)
     total, count = int(spans.lengths.sum()), len(rows.images)
 
-    # regions follow [CLS]
+    # regions follow [CLS], or the token of the whole image; [SEP] follows them
+    first_region, middle = starts + 1 + int(special.global_region), np.flatnonzero(has_image)
+    after_regions = first_region + spans.regions
     of_row, within = _repeat(spans.regions)
-    region_tokens = starts[of_row] + 1 + within
+    region_tokens = first_region[of_row] + within
     region_rows = spans.first_region[of_row] + within
     region_masked = masks.region_masked[region_rows] & rows.masked[of_row]
     region_predicted = np.flatnonzero(region_masked & gated[of_row])
@@ -74,9 +77,15 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     region_visible = masks.region_visible[region_rows] | ~rows.masked[of_row]
     region_visible[region_predicted[capacity.masked_regions:]] = True
 
-    # word pieces come after [CLS] and, with an image, after its regions and [SEP]
+    # an image's tags, and a [SEP] of their own; hidden where a region of their class is to be predicted
+    tag_row, tag_within = _repeat(spans.tags)
+    tag_source, tagged = spans.first_tag[tag_row] + tag_within, np.flatnonzero(spans.tags)
+    tag_ids = np.where(rows.masked[tag_row] & np.isin(tags.keys, _masked_classes(samples, masks))[tag_source],
+                       special.mask, tags.ids[tag_source])
+
+    # word pieces come after [CLS], or after the image
     piece_row, piece_within = _repeat(spans.pieces)
-    text_start = starts + 1 + np.where(has_image, spans.regions + 1, 0)
+    text_start = starts + 1 + spans.image_tokens
     piece_tokens = text_start[piece_row] + piece_within
     piece_source = spans.first_piece[piece_row] + piece_within
     targets = _joined([sample.words for sample in samples], np.int64)[piece_source]
@@ -87,19 +96,23 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     beyond = predicted[capacity.masked_words:]
     piece_ids[beyond] = targets[beyond]
 
-    # [CLS], the [SEP] after the image, the [SEP] after the text
-    middle = np.flatnonzero(has_image)
+    # [CLS], the [SEP] after the regions, tags with theirs, the [SEP] after the text, its pieces
     last = np.flatnonzero(has_text)
-    word_tokens = np.concatenate([starts, starts[middle] + 1 + spans.regions[middle],
-                                  text_start[last] + spans.pieces[last], piece_tokens])
-    word_ids = np.concatenate([np.full(count, special.cls), np.full(len(middle) + len(last), special.sep), piece_ids])
+    word_tokens = np.concatenate([starts, after_regions[middle], after_regions[tagged] + 1 + spans.tags[tagged],
+                                  after_regions[tag_row] + 1 + tag_within, text_start[last] + spans.pieces[last],
+                                  piece_tokens])
+    word_ids = np.concatenate([np.full(count, special.cls), np.full(len(middle) + len(tagged), special.sep), tag_ids,
+                               np.full(len(last), special.sep), piece_ids])
     word_positions = np.concatenate([np.zeros(count, np.int64), np.full(len(middle), IMAGE_SEPARATOR_POSITION),
+                                     FIRST_WORD_POSITION + spans.tags[tagged], FIRST_WORD_POSITION + tag_within,
                                      FIRST_WORD_POSITION + spans.pieces[last], FIRST_WORD_POSITION + piece_within])
-    word_segments = np.concatenate([np.full(count + len(middle), SEGMENT_IMAGE),
+    word_segments = np.concatenate([np.full(count + len(middle) + len(tagged) + len(tag_ids), SEGMENT_IMAGE),
                                     np.full(len(last) + len(piece_ids), SEGMENT_TEXT)])
     source = np.empty(total, np.int64)
     source[word_tokens] = np.arange(len(word_tokens))
     source[region_tokens] = capacity.words + np.arange(len(region_tokens))
+    if special.global_region:
+        source[starts[middle] + 1] = capacity.words + capacity.regions + middle
     boxes = _joined([sample.boxes for sample in samples], np.float32).reshape(-1, 4)
     contrasted = rows.images[rows.contrast_images]
     fit = _Fit(capacity)
@@ -121,6 +134,8 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
                    capacity.distinct, "distinct"),
         region_rows=fit(region_rows, capacity.regions, "regions"),
         region_visible=fit(region_visible.astype(np.float32), capacity.regions, "regions"),
+        region_sequences=(fit(of_row, capacity.regions, "regions") if special.global_region
+                          else torch.empty(0, dtype=torch.int64)),
         masked_word_tokens=fit(piece_tokens[chosen], capacity.masked_words, "masked_words"),
         masked_word_targets=fit(targets[chosen], capacity.masked_words, "masked_words"),
         masked_word_weights=fit(np.ones(len(chosen), np.float32), capacity.masked_words, "masked_words"),
@@ -165,22 +180,36 @@ class _Spans:
     """Sizes of each sequence, and where its parts start in the samples laid end to end."""
 
     regions: NDArray[np.int64]
+    tags: NDArray[np.int64]
     pieces: NDArray[np.int64]
     first_region: NDArray[np.int64]
+    first_tag: NDArray[np.int64]
     first_piece: NDArray[np.int64]
-    num_words: NDArray[np.int64]       # with [CLS] and [SEP]
+    image_tokens: NDArray[np.int64]    # from after [CLS] to the last [SEP] of the image's half; 0 without an image
+    num_words: NDArray[np.int64]       # with [CLS] and [SEP], and tags with theirs
     lengths: NDArray[np.int64]
 
 
-def _spans(samples: Sequence[Sample], rows: Rows) -> _Spans:
+def _spans(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, found: Tags) -> _Spans:
     regions_of = np.array([len(sample.classes) for sample in samples], np.int64)
     pieces_of = np.array([len(sample.words) for sample in samples], np.int64)
     has_image, has_text = rows.images != NOTHING, rows.captions != NOTHING
     regions = np.where(has_image, regions_of[rows.images], 0)
+    tags = np.where(has_image, found.counts[rows.images], 0)
     pieces = np.where(has_text, pieces_of[rows.captions], 0)
-    num_words = 1 + has_image + has_text + pieces
-    return _Spans(regions, pieces, (_ends(regions_of) - regions_of)[rows.images],
-                  (_ends(pieces_of) - pieces_of)[rows.captions], num_words, num_words + regions)
+    image_words = has_image + tags + (tags > 0)
+    image_tokens = image_words + regions + has_image * int(special.global_region)
+    text_words = has_text + pieces
+    return _Spans(regions, tags, pieces, (_ends(regions_of) - regions_of)[rows.images],
+                  (_ends(found.counts) - found.counts)[rows.images], (_ends(pieces_of) - pieces_of)[rows.captions],
+                  image_tokens, 1 + image_words + text_words, 1 + image_tokens + text_words)
+
+
+def _masked_classes(samples: Sequence[Sample], masks: Masks) -> NDArray[np.int64]:
+    """Returns the keys of the classes that a region of each sample must be told by: a tag must not tell them."""
+    classes = _joined([sample.classes for sample in samples], np.int64)
+    owner = np.repeat(np.arange(len(samples)), [len(sample.classes) for sample in samples])
+    return keys_of(owner[masks.region_masked], classes[masks.region_masked])
 
 
 def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -163,16 +163,20 @@ def check_facts(config: TrainConfig, facts: DataFacts) -> None:
         raise UsageError(f"the regions of these shards have no class probabilities, which MRC-kl is about (stage "
                          f"{asked[0]}); extract them with soft_classes from a source that has them, or --set "
                          f"{asked[0]}.weights.mrc_kl=0")
-    longest = facts.max_regions + facts.max_words + 3
+    extra = config.model.image_extra
+    longest = facts.max_regions + facts.max_words + 3 + extra
     if longest > config.model.max_tokens:
+        left = config.model.max_tokens - facts.max_words - 3 - extra
+        fewer = f" or --set regions={left}" if left > 0 else ""
         raise UsageError(f"a sequence of {facts.max_regions} regions and {facts.max_words} word pieces has {longest} "
-                         f"tokens, model.max_tokens is {config.model.max_tokens}; --set model.max_tokens={longest} "
-                         f"or --set regions={config.model.max_tokens - facts.max_words - 3}")
+                         f"tokens, model.max_tokens is {config.model.max_tokens}; --set model.max_tokens={longest}"
+                         f"{fewer}")
 
 
-def limits_of(stage: StageConfig, facts: DataFacts) -> PackLimits:
+def limits_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> PackLimits:
     """Returns when a pack of the stage is full."""
-    return PackLimits(stage.pairs, stage.tokens or _most_tokens(stage, facts), stage.joint, stage.singles)
+    extra = config.model.image_extra
+    return PackLimits(stage.pairs, stage.tokens or _most_tokens(stage, facts, extra), stage.joint, stage.singles, extra)
 
 
 def capacity_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> Capacity:
@@ -181,13 +185,15 @@ def capacity_of(stage: StageConfig, config: TrainConfig, facts: DataFacts) -> Ca
     Masked lists have room for 1.5 times the expected share; what a rare draw has beyond it stays unmasked.
     """
     kinds = stage.joint + 2 * stage.singles
-    tokens = max(stage.tokens or _most_tokens(stage, facts), _most_tokens(dataclasses.replace(stage, pairs=1), facts))
+    extra = config.model.image_extra
+    tokens = max(stage.tokens or _most_tokens(stage, facts, extra),
+                 _most_tokens(dataclasses.replace(stage, pairs=1), facts, extra))
     pieces, regions = stage.pairs * facts.max_words, stage.pairs * facts.max_regions
     sequences = stage.pairs * kinds
     halves = stage.joint + stage.singles        # sequences that show the same half of a sample
     predicted = 1 if stage.masking.gated else stage.joint      # of these, ones in which what is masked is predicted
     return Capacity(
-        tokens=tokens, sequences=sequences, words=min(tokens, pieces * halves + 3 * sequences),
+        tokens=tokens, sequences=sequences, words=min(tokens, pieces * halves + (3 + extra) * sequences),
         regions=min(tokens, regions * halves), distinct=min(tokens, regions),
         masked_words=_room(stage.masking.words, min(tokens, predicted * pieces)) if stage.joint else 0,
         masked_regions=_room(stage.masking.regions, min(tokens, predicted * regions)) if stage.joint else 0,
@@ -199,6 +205,6 @@ def _room(share: float, count: int) -> int:
     return min(count, int(1.5 * share * count) + 8)
 
 
-def _most_tokens(stage: StageConfig, facts: DataFacts) -> int:
-    one = facts.max_regions + facts.max_words
+def _most_tokens(stage: StageConfig, facts: DataFacts, extra: int) -> int:
+    one = facts.max_regions + facts.max_words + extra
     return stage.pairs * ((one + 3) * stage.joint + (one + 4) * stage.singles)

@@ -19,6 +19,7 @@ from torch import Tensor
 from model.imagebert import Block, ImageBert
 from train.items import Collection, Words
 from train.packing import NOTHING, Rows, Sample, SpecialTokens, build_pack, capacity_for
+from train.tags import tags_of
 
 # Tokens of one batch on a CPU: 64-wide activations stay in a core's cache (measured: 9.0k pairs/s, 6.9k with 8192).
 TOKENS_PER_BATCH = 1024
@@ -91,6 +92,7 @@ class CrossScorer:
 
     def _halves(self, samples: Sequence[Sample], special: SpecialTokens, image: bool) -> list[_Halves]:
         lengths = np.array([len(sample.classes) if image else len(sample.words) for sample in samples])
+        lengths += tags_of(samples, special).counts if image else 0
         groups = []
         for length in np.unique(lengths):
             numbers = np.flatnonzero(lengths == length)
@@ -103,7 +105,7 @@ class CrossScorer:
         """Returns [N, L, D]: [CLS] regions [SEP] of images, words [SEP] of captions."""
         each, none = np.arange(len(samples)), np.full(len(samples), NOTHING)
         rows = Rows.pairs(each, none) if image else Rows.pairs(none, each)
-        pack = build_pack(samples, rows, special, capacity_for(samples, rows)).cropped()
+        pack = build_pack(samples, rows, special, capacity_for(samples, rows, special)).cropped()
         x_TD = self.model.embeddings(pack.to(self.model.itm.weight.device))
         x_NLD = x_TD.view(len(samples), -1, x_TD.shape[-1])
         return x_NLD if image else x_NLD[:, 1:].contiguous()       # the image's half has the [CLS]
@@ -136,7 +138,7 @@ def _first_hidden(model: ImageBert, samples: Sequence[Sample], special: SpecialT
         part = samples[at:at + _EMBED_AT_ONCE]
         each, none = np.arange(len(part)), np.full(len(part), NOTHING)
         rows = Rows.pairs(each, none) if image else Rows.pairs(none, each)
-        pack = build_pack(part, rows, special, capacity_for(part, rows)).cropped().to(model.itm.weight.device)
+        pack = build_pack(part, rows, special, capacity_for(part, rows, special)).cropped().to(model.itm.weight.device)
         parts.append(model.encode(pack)[pack.first_tokens])
     return torch.cat(parts)
 

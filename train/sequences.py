@@ -32,13 +32,16 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SpecialTokens:
-    """Ids of the tokens the layout needs."""
+    """Ids of the tokens the layout needs, and what an image shows beside its regions."""
 
     cls: int
     sep: int
     mask: int
     vocab_size: int
     never_drawn: tuple[int, ...] = ()   # [PAD], [UNK], [CLS], [SEP], [MASK]: no random replacement is one of these
+    global_region: bool = False    # whether one more token stands for the whole image
+    tag_room: int = 0              # most word pieces of an image's tags (train/tags.py); 0 shows none
+    tags: tuple[tuple[int, ...], ...] = ()   # word pieces of every class's name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

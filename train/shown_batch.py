@@ -65,7 +65,8 @@ def sequences_of(pack: Pack, samples: Sequence[Sample], vocab: Sequence[str]) ->
     for number in range(pack.sequences):
         tokens = np.arange(starts[number], starts[number + 1])
         is_word = source[tokens] < len(pack.word_ids)
-        word_tokens, region_tokens = tokens[is_word], tokens[~is_word]
+        is_region = ~is_word & (source[tokens] < len(pack.word_ids) + len(pack.region_rows))
+        word_tokens, region_tokens = tokens[is_word], tokens[is_region]
         places = source[word_tokens]
         ids = _host(pack.word_ids)[places]
         rows = _host(pack.region_rows)[source[region_tokens] - len(pack.word_ids)]

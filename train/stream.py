@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from crawl.errors import UsageError
 from model.inputs import Pack
 from model.losses import LOSSES, covered_by
-from train.data import TrainingData
+from train.data import TrainingData, special_tokens
 from train.feature_buffers import FeatureBuffers, FeatureRows
 from train.hard_negatives import Recipe
 from train.masking import plan_masks
@@ -68,9 +68,9 @@ class PackStream:
         self._data, self._config, self._number = data, config, stage
         self._stage: StageConfig = config.stages()[stage][1]
         self._start, self._rank, self._world, self._threads = start, rank, world, threads
-        self._limits = limits_of(self._stage, data.facts)
+        self._limits = limits_of(self._stage, config, data.facts)
         self._capacity = capacity_of(self._stage, config, data.facts)
-        self._special = data.special
+        self._special = special_tokens(data.tokenizer, config.model)
         self._features = FeatureBuffers(self._capacity.distinct, data.facts.feature_dim, data.feature_type)
 
     def __iter__(self) -> Iterator[Step]:

@@ -49,4 +49,4 @@ def training_pack(chosen, matched=None, gated=True):
     own = np.arange(len(chosen))
     rows = Rows.pairs(own, own, np.ones(len(chosen)) if matched is None else matched, masked=True)
     rows = rows.and_then(Rows.singles(len(chosen)))
-    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen, gated)).cropped()
+    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), masked_first(chosen, gated)).cropped()

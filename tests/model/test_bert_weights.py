@@ -115,7 +115,7 @@ def test_a_bert_of_transformers_says_the_same_here(tmp_path):
     pieces = said["words"].split(lengths)
     chosen = [dataclasses.replace(sample(place, regions=1), words=words.numpy()) for place, words in enumerate(pieces)]
     rows = Rows.singles(len(chosen))
-    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows)).cropped()
+    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL)).cropped()
     hidden = model.encode(pack)
     starts, ends = pack.cu_seqlens[:-1], pack.cu_seqlens[1:]
     texts = torch.cat([hidden[starts[at]:ends[at]] for at in pack.contrast_texts.tolist()])

@@ -26,7 +26,7 @@ def golden_pack():
     """Returns joint sequences, two of them mismatched, and the halves alone; the first word and region are masked."""
     chosen = samples(5)
     rows = Rows.pairs(np.arange(5), [0, 1, 2, 4, 3], [1, 1, 1, 0, 0], masked=True).and_then(Rows.singles(5))
-    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen))
+    return build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), masked_first(chosen))
 
 
 @pytest.mark.parametrize("cropped", [True, False])

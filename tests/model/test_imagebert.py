@@ -54,10 +54,10 @@ def test_packed_equals_block_diagonal_in_float64():
 def test_sequences_do_not_see_each_other():
     model, chosen = tiny_model(), samples(3)
     rows = Rows.pairs([0, 1, 2], [0, 1, 2])
-    together = model.match(build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows)))
+    together = model.match(build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL)))
     for place, one in enumerate(chosen):
         alone_rows = Rows.pairs([0], [0])
-        alone = model.match(build_pack([one], alone_rows, SPECIAL, capacity_for([one], alone_rows)))
+        alone = model.match(build_pack([one], alone_rows, SPECIAL, capacity_for([one], alone_rows, SPECIAL)))
         torch.testing.assert_close(together[place], alone[0], rtol=0, atol=1e-12)
 
 
@@ -67,7 +67,7 @@ def test_permuting_regions_does_not_change_the_first_token():
     names = ("features", "scale", "zero", "boxes", "classes")
     other = dataclasses.replace(one, **{name: getattr(one, name)[order] for name in names})
     rows = Rows.pairs([0, 1], [0, 1])
-    pack = build_pack([one, other], rows, SPECIAL, capacity_for([one, other], rows))
+    pack = build_pack([one, other], rows, SPECIAL, capacity_for([one, other], rows, SPECIAL))
     first = model.encode(pack)[pack.first_tokens]
     torch.testing.assert_close(first[0], first[1], rtol=0, atol=1e-12)
 
@@ -90,7 +90,7 @@ def test_a_masked_region_never_reaches_the_model():
     outputs, targets = [], []
     for listed in (chosen, changed):
         rows = Rows.pairs(own, own, np.ones(3), masked=True)
-        pack = build_pack(listed, rows, SPECIAL, capacity_for(listed, rows), masked_first(listed))
+        pack = build_pack(listed, rows, SPECIAL, capacity_for(listed, rows, SPECIAL), masked_first(listed))
         hidden = model.encode(pack)
         outputs.append(hidden)
         targets.append(losses_of(model(pack), pack)["mrfr"])
@@ -116,7 +116,7 @@ def test_one_batch_is_learned_by_heart():
     own = np.arange(6)
     chosen = samples(6)
     rows = Rows.pairs(own, [0, 1, 2, 4, 5, 3], [1, 1, 1, 0, 0, 0], masked=True).and_then(Rows.singles(6))
-    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen)).cropped()
+    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), masked_first(chosen)).cropped()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
     for _ in range(150):
         losses = losses_of(model(pack), pack)

@@ -26,7 +26,7 @@ def test_layout_is_image_first_as_in_the_paper(regions, words):
     """Paper, section 2.3."""
     one = sample(3, regions, words)
     rows = Rows.pairs([0], [0])
-    pack = build_pack([one], rows, SPECIAL, capacity_for([one], rows))
+    pack = build_pack([one], rows, SPECIAL, capacity_for([one], rows, SPECIAL))
     pieces = [(int(word), 3 + place, 1) for place, word in enumerate(one.words)]
     assert stream(pack) == [(CLS, 0, 0), *[(-1 - row, 1, 0) for row in range(regions)], (SEP, 2, 0), *pieces,
                             (SEP, words + 3, 1)]
@@ -36,7 +36,7 @@ def test_layout_is_image_first_as_in_the_paper(regions, words):
 def test_halves_alone_keep_their_positions():
     one = sample(3, regions=2, words=2)
     rows = Rows.singles(1)
-    pack = build_pack([one], rows, SPECIAL, capacity_for([one], rows))
+    pack = build_pack([one], rows, SPECIAL, capacity_for([one], rows, SPECIAL))
     assert stream(pack) == [(CLS, 0, 0), (-1, 1, 0), (-2, 1, 0), (SEP, 2, 0),
                             (CLS, 0, 0), (int(one.words[0]), 3, 1), (int(one.words[1]), 4, 1), (SEP, 5, 1)]
     assert pack.contrast_images.tolist() == [0] and pack.contrast_texts.tolist() == [1]
@@ -57,7 +57,7 @@ def test_capacities_change_nothing():
     roomy = Capacity(tokens=300, sequences=20, words=180, regions=90, distinct=40, masked_words=20, masked_regions=20,
                      contrasts=9, max_tokens=32)
     masks = masked_first(chosen)
-    exact = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masks)
+    exact = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), masks)
     large = build_pack(chosen, rows, SPECIAL, roomy, masks)
     results = []
     for pack in (exact, exact.cropped(), large, large.cropped()):
@@ -95,6 +95,6 @@ def test_too_small_a_pack_is_a_bug_but_masks_beyond_the_room_are_left_out():
 def test_a_shown_region_is_stored_once():
     chosen = samples(2)
     rows = Rows.pairs([0, 0, 1], [0, 1, 1])
-    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), no_masks(chosen))
+    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), no_masks(chosen))
     assert pack.distinct == sum(len(one.classes) for one in chosen)
     assert pack.regions == 2 * len(chosen[0].classes) + len(chosen[1].classes)

@@ -57,7 +57,7 @@ def test_a_model_that_reads_the_image_beats_mlm_and_itm(telling):
     for step in range(150):
         captions, _ = draw_captions(samples, 0.5, 1, step)
         rows = Rows.pairs(np.arange(64), captions, captions == np.arange(64), masked=True)
-        pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows),
+        pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows, synthetic.SPECIAL),
                           plan_masks(samples, synthetic.SPECIAL, MaskingConfig(words=0.5), 1, step)).cropped()
         optimizer.zero_grad()
         weighted_sum(losses_of(model(pack), pack), LossWeights()).backward()

@@ -34,6 +34,6 @@ def test_a_pair_of_the_paper_costs_what_the_table_says():
 def test_padding_is_no_work():
     chosen = samples(4)
     rows = Rows.pairs(np.arange(4), np.arange(4), np.ones(4), masked=True)
-    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows), masked_first(chosen))
+    pack = build_pack(chosen, rows, SPECIAL, capacity_for(chosen, rows, SPECIAL), masked_first(chosen))
     config = tiny_model().config
     assert forward_flops(config, pack) == forward_flops(config, pack.cropped()) > 2 * pack.tokens * FEATURES

@@ -18,7 +18,7 @@ from train.packing import Rows, build_pack, capacity_for
 def _pack(chosen, matched):
     own = np.arange(len(chosen))
     rows = Rows.pairs(own, own, matched, masked=True)
-    capacity = dataclasses.replace(capacity_for(chosen, rows), soft=8)
+    capacity = dataclasses.replace(capacity_for(chosen, rows, SPECIAL), soft=8)
     return build_pack(chosen, rows, SPECIAL, capacity, masked_first(chosen)).cropped()
 
 

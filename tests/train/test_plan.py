@@ -46,7 +46,7 @@ def test_settings_are_overridden_by_name():
 def test_a_pack_that_is_full_fits_its_capacity():
     config = small_config()
     for stage in (config.stage("align"), config.stage("pretrain"), StageConfig("short", samples=1, pairs=6, tokens=90)):
-        limits, capacity = limits_of(stage, FACTS), capacity_of(stage, config, FACTS)
+        limits, capacity = limits_of(stage, config, FACTS), capacity_of(stage, config, FACTS)
         assert limits.tokens <= capacity.tokens and capacity.words <= capacity.tokens
         # even one sample of the greatest size
         assert capacity.tokens >= (FACTS.max_regions + FACTS.max_words + 3) * stage.joint

@@ -14,7 +14,7 @@ def _plain_scores(model, collection):
     samples = [*collection.samples, *caption_samples(collection, words)]
     images, captions = np.divmod(np.arange(len(collection) * len(words)), len(words))
     rows = Rows.pairs(images, captions + len(collection))
-    pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows)).cropped()
+    pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows, synthetic.SPECIAL)).cropped()
     with torch.no_grad():
         return model.eval().match(pack).numpy().reshape(len(collection), len(words))
 
@@ -42,7 +42,7 @@ def test_contrastive_scores_are_cosines_of_the_models_vectors():
     found = contrastive_scores(model, collection, synthetic.SPECIAL)
     rows = Rows.singles(len(collection))
     samples = list(collection.samples)
-    pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows)).cropped()
+    pack = build_pack(samples, rows, synthetic.SPECIAL, capacity_for(samples, rows, synthetic.SPECIAL)).cropped()
     with torch.no_grad():
         images, texts = model.contrast_vectors(pack)
     np.testing.assert_allclose(found, (images @ texts.T).numpy(), atol=2e-5)

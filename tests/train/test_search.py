@@ -71,7 +71,8 @@ def _brute_force(checkpoint, gallery):
     for number in range(len(gallery)):
         sample = dataclasses.replace(gallery.sample(number), words=words)
         for rows, found in ((Rows.pairs([0], [0]), logits), (Rows.singles(1), cosines)):
-            pack = build_pack([sample], rows, checkpoint.special, capacity_for([sample], rows)).cropped()
+            special = checkpoint.special
+            pack = build_pack([sample], rows, special, capacity_for([sample], rows, special)).cropped()
             with torch.inference_mode():
                 if found is logits:
                     found.append(float(checkpoint.model.match(pack)[0]))
