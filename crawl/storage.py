@@ -343,3 +343,12 @@ def _write_temporary(path: str, data: bytes) -> str:
             os.unlink(temporary)
         raise
     return temporary
+
+
+def sha256_of(path: str) -> str:
+    """Returns the sha256 hex of a file, a chunk in memory at a time."""
+    found = hashlib.sha256()
+    with opened(path) as file:
+        while chunk := file.read(1 << 20):
+            found.update(chunk)
+    return found.hexdigest()

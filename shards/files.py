@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Any
 
 from crawl import storage
+from crawl.storage import sha256_of
 from crawl.tables import FileEntry, from_row
 
-_CHUNK = 1 << 20
 _ONE_PUT = 64 << 20                # bytes held in memory to be stored by one request
 
 
@@ -90,15 +90,6 @@ class PartFile(TemporaryFile):
         self.write_at(offset, data)
         self.size += len(data)
         return offset
-
-
-def sha256_of(path: str) -> str:
-    """Returns the sha256 hex of a file, a chunk in memory at a time."""
-    found = hashlib.sha256()
-    with storage.opened(path) as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def commit_small(directory: str, name: str, data: bytes) -> FileEntry:

@@ -15,7 +15,7 @@ from typing import Any
 from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
-from shards.files import sha256_of
+from crawl.storage import sha256_of
 
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
 _FETCHED = ("warc", "tars", "robots")    # tables of bytes that came from the web
