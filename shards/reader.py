@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import os
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -60,13 +60,12 @@ class ShardReader:
                              f"build the shards again")
         if removed:
             self.index = without(self.index, removed)
-        self._places = {name: _Fields(self.index, f"{name}_offset", "QII") for name in MEMBERS}     # offset, size, crc
-        self._checked = {name: bytearray(len(self.index)) for name in MEMBERS}
-        self._hashes = _Fields(self.index, "image_hash", "QQ")
+        self._look_up()
         self._path = storage.join(directory, shard.name)
         self._regions_path = storage.join(directory, shard.regions) if shard.regions else ""
         self._cached: dict[str, CachedTar] = {}     # member -> its tar
         self._captions: Captions | None = None
+        self._retold: list[str | None] = []
         self._tar: _Source | None = None
         self._regions_tar: _Source | None = None
         self._straight: StraightRegions | None = None
@@ -77,6 +76,11 @@ class ShardReader:
             self._regions_tar = _Source.of(self._regions_path) if self._regions_path else None
             if self._regions_tar is not None:
                 self._straight = StraightRegions(self._regions_tar.file)
+
+    def _look_up(self) -> None:
+        self._places = {name: _Fields(self.index, f"{name}_offset", "QII") for name in MEMBERS}     # offset, size, crc
+        self._checked = {name: bytearray(len(self.index)) for name in MEMBERS}
+        self._hashes = _Fields(self.index, "image_hash", "QQ")
 
     def __len__(self) -> int:
         return len(self.index)
@@ -120,6 +124,16 @@ class ShardReader:
                 tars[path] = _Source(plain.pread, plain.close)
         self._tar, self._regions_tar = tars[self._path], tars.get(self._regions_path)
 
+    def retell(self, rows: np.ndarray, captions: Sequence[str | None], pieces: np.ndarray) -> None:
+        """Gives the reader other rows: row i is what `rows[i]` was, with a caption of so many word pieces.
+
+        None leaves the caption that is stored.  Call it before the reader is shared between threads.
+        """
+        self.index = self.index[rows]
+        self.index["num_tokens"] = pieces
+        self._look_up()
+        self._captions, self._retold = None, list(captions)
+
     @property
     def cached_bytes(self) -> int:
         """Returns how much room the shard takes in the window cache when all of it was read; 0 without one."""
@@ -149,7 +163,8 @@ class ShardReader:
 
     def caption(self, row: int) -> str:
         """Returns the caption."""
-        return self.member(row, "txt").decode()
+        told = self._retold[row] if self._retold else None
+        return self.member(row, "txt").decode() if told is None else told
 
     def sample_json(self, row: int) -> dict[str, Any]:
         """Returns the provenance (shards/sample.py lists the fields)."""

@@ -93,7 +93,7 @@ def _dry_run(args: argparse.Namespace, config: TrainConfig) -> int:
     from train.mixture import open_sets
     from train.plan import check_facts
     from train.runs import RUNS
-    data = TrainingData(open_sets(args.shards), config.regions, config.cache_mib)
+    data = TrainingData(open_sets(args.shards), config.regions, config.cache_mib, captions=config.captions)
     try:
         check_facts(config, data.facts)
         other = "" if args.run == "demo" else "lait_base"

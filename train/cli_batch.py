@@ -63,7 +63,7 @@ def batch_command(args: argparse.Namespace) -> int:
                          f"--set NAME.samples=N turns one on")
     if args.lane >= config.lanes:
         raise UsageError(f"--lane {args.lane}: a step has the lanes 0 to {config.lanes - 1}")
-    data = TrainingData(sets, config.regions)
+    data = TrainingData(sets, config.regions, captions=config.captions)
     try:
         check_facts(config, data.facts)
         config = data.resolved(config)

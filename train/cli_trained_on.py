@@ -43,7 +43,7 @@ def trained_on(args: argparse.Namespace) -> int:
                          f"began with (imagebert lineage {args.checkpoint})")
     with open(path) as file:
         config = parsed(TrainConfig, json.load(file), path)
-    data = TrainingData(open_sets(args.shards), config.regions)
+    data = TrainingData(open_sets(args.shards), config.regions, captions=config.captions)
     try:
         built = digest({name: shards.built_digest for name, shards in data.sets.items()})
         if digest(config) != state.sources.config or built != state.sources.built:

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 
 from crawl.errors import UsageError
 from model.config import ModelConfig
-from shards.manifest import ShardSet
+from shards.manifest import ShardFile, ShardSet
 from shards.reader import ShardReader
 from shards.tokens import MAX_PIECES, SPECIALS, CaptionTokenizer, load_tokenizer
+from train.every_caption import BEST, ONE, captions_of_images, tell_every_caption
 from train.gathering import read_sample, read_samples
 from train.mixture import Part, parse_part
 from train.order import Lane, Piece, SampleSizes, cut_for, deal
 from train.packing import Sample, SpecialTokens
 from train.plan import DataFacts, StageConfig, TrainConfig
-from train.predicates import parse_predicate, rows_that_hold
+from train.predicates import Predicate, parse_predicate, rows_that_hold
 from train.tags import region_names
 from train.windows import cache_for, open_readers
 
@@ -40,8 +41,9 @@ class TrainingData:
     """
 
     def __init__(self, sets: Mapping[str, ShardSet], regions: int, cache_mib: int = 0,
-                 window_cache_mib: int = 0) -> None:
-        self.sets, self.limit = dict(sets), regions
+                 window_cache_mib: int = 0, captions: str = BEST) -> None:
+        """`captions` says which of an image's (train/every_caption.py)."""
+        self.sets, self.limit, self.captions = dict(sets), regions, captions
         first = next(iter(sets.values()))
         self.tokenizer: CaptionTokenizer = load_tokenizer(first.path(first.vocab))
         if self.tokenizer.digest != first.tokenizer_digest:
@@ -52,6 +54,9 @@ class TrainingData:
         files = [(name, shards, shard) for name, shards in sets.items() for shard in shards.of_split(SPLIT)]
         self.windows = cache_for(list(sets.values()), window_cache_mib)
         self.readers = open_readers([(shards, shard) for _, shards, shard in files], self.windows)
+        if captions != BEST:
+            for reader in self.readers:
+                tell_every_caption(reader, self.tokenizer)
         self._files = files
         self.sizes = _sizes_of(self.readers, regions, self._words())
         if not self.sizes.regions.any():
@@ -110,11 +115,23 @@ class TrainingData:
                                  f"'{stage.name}.data=[\"NAME\"]', or leave it out: --set {stage.name}.epochs=0")
             for place, (name, shards, shard) in enumerate(self._files):
                 if name == part.name:
-                    held = rows_that_hold(shards, shard, self.readers[place].index["key"], predicates)
-                    numbers = self._first(place) + np.flatnonzero(held)
-                    numbers = numbers[self.sizes.regions[numbers] > 0]
-                    found += [Piece(numbers)] * part.whole + [Piece(numbers, part.rest)] * (part.rest > 0)
+                    whole = self._piece(place, shards, shard, predicates)
+                    found += [whole] * part.whole
+                    found += [dataclasses.replace(whole, share=part.rest)] * (part.rest > 0)
         return [piece for piece in found if len(piece.numbers)]
+
+    def _piece(self, place: int, shards: ShardSet, shard: ShardFile, predicates: list[Predicate]) -> Piece:
+        keys = self.readers[place].index["key"]
+        if self.captions == BEST:
+            held, rows, captions = rows_that_hold(shards, shard, keys, predicates), np.arange(len(keys)), None
+        else:
+            first, count = captions_of_images(keys)
+            held = rows_that_hold(shards, shard, keys[first], predicates)
+            rows, captions = (first, count) if self.captions == ONE else (np.arange(len(keys)), None)
+            held = held if self.captions == ONE else np.repeat(held, count)
+        numbers = self._first(place) + rows
+        held = held & (self.sizes.regions[numbers] > 0)
+        return Piece(numbers[held], 1.0, None if captions is None else captions[held])
 
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
         """Returns the lanes of a stage; raises UsageError when it has fewer samples than lanes."""
@@ -169,7 +186,7 @@ class TrainingData:
         return self._files[int(self.sizes.shard[number])][0]
 
     def numbers_of(self, key: str) -> list[int]:
-        """Returns a key's numbers: none, or one in each set that has it."""
+        """Returns a key's numbers: none, or one in each set that has it; one a caption where several are told."""
         return [self._first(place) + int(row) for place, reader in enumerate(self.readers)
                 for row in np.flatnonzero(reader.index["key"] == key.encode())]
 
@@ -197,7 +214,7 @@ class TrainingData:
         """Returns the number of word pieces of each shard's captions, counted again where the vocabulary is another."""
         found = []
         for (_, shards, _), reader in zip(self._files, self.readers, strict=True):
-            if shards.tokenizer_digest == self.tokenizer.digest:
+            if shards.tokenizer_digest == self.tokenizer.digest or self.captions != BEST:
                 found.append(reader.index["num_tokens"].astype(np.uint16))
                 continue
             captions = (reader.caption(row) for row in range(len(reader)))

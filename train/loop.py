@@ -79,7 +79,7 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
         raise UsageError(f"--ranks {ranks}: a step has {config.lanes} lanes, which {ranks} ranks cannot share evenly; "
                          f"use a divisor, or --set lanes={max(ranks, 1)}")
     given = (shards,) if isinstance(shards, str) else tuple(shards)
-    data = TrainingData(open_sets(given), config.regions)
+    data = TrainingData(open_sets(given), config.regions, captions=config.captions)
     try:
         check_facts(config, data.facts)
         config = data.resolved(config)
@@ -124,7 +124,8 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     if config.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    data = TrainingData(open_sets(job.shards), config.regions, config.cache_mib, config.window_cache_mib)
+    data = TrainingData(open_sets(job.shards), config.regions, config.cache_mib, config.window_cache_mib,
+                        config.captions)
     torch.manual_seed(torch_seed(config.seed))           # equal weights on every rank
     model = ImageBert(config.model)
     model.recompute = config.recompute

@@ -105,6 +105,12 @@ def _swapped(given: NDArray[np.int64], forbidden: NDArray[np.bool_], share: floa
 
 
 def _forbidden(samples: Sequence[Sample]) -> NDArray[np.bool_]:
-    """Returns [samples, samples]: same image, near-duplicate group or caption."""
+    """Returns [samples, samples]: same image, near-duplicate group or caption, or a caption the other's image has, too.
+    """
     ids = identities(samples)
-    return np.asarray((ids[:, None, :] == ids[None, :, :]).any(axis=-1))
+    same = ids[:, None, :] == ids[None, :, :]
+    picture, caption = same[..., :2].any(axis=-1), same[..., 2]
+    if picture.sum() > len(samples):       # a picture is here with several captions: none of them is wrong for it
+        told = picture.astype(np.float32) @ caption.astype(np.float32) > 0
+        caption = told | told.T
+    return np.asarray(picture | caption)

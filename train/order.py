@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crawl.errors import UsageError
-from train.randomness import ORDER_SAMPLES, ORDER_SHARDS, ORDER_SHARE, permutation, uniform
+from train.randomness import ORDER_CAPTION, ORDER_SAMPLES, ORDER_SHARDS, ORDER_SHARE, mix, permutation, uniform
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,11 +55,23 @@ class Piece:
 
     numbers: NDArray[np.int64]
     share: float = 1.0             # of them in an epoch; below 1 others in each
+    captions: NDArray[np.int64] | None = None   # of each: numbers go on from its own, and an epoch shows one of them
 
     @property
     def expected(self) -> int:
         """Returns how many samples an epoch shows of it, in the mean."""
         return round(len(self.numbers) * self.share)
+
+    def has(self, number: int) -> bool:
+        """Returns whether an epoch may show a sample."""
+        ends = self.numbers + (1 if self.captions is None else self.captions)
+        return bool(((self.numbers <= number) & (number < ends)).any())
+
+    def cut(self, parts: int) -> list[Piece]:
+        """Returns up to so many parts of it, none empty."""
+        captions = [None] * parts if self.captions is None else np.array_split(self.captions, parts)
+        return [Piece(numbers, self.share, own) for numbers, own in
+                zip(np.array_split(self.numbers, parts), captions, strict=True) if len(numbers)]
 
 
 def cut_for(pieces: Sequence[Piece], lanes: int, stage: str) -> list[Piece]:
@@ -72,8 +84,7 @@ def cut_for(pieces: Sequence[Piece], lanes: int, stage: str) -> list[Piece]:
         raise UsageError(f"stage {stage!r}: {found} training samples for {lanes} lanes: build more shards or --set "
                          f"lanes=1")
     parts = 1 if len(pieces) >= lanes else lanes
-    return [Piece(numbers, piece.share) for piece in pieces for numbers in np.array_split(piece.numbers, parts)
-            if len(numbers)]
+    return [part for piece in pieces for part in piece.cut(parts)]
 
 
 def deal(counts: Sequence[int], lanes: int) -> list[list[int]]:
@@ -135,7 +146,7 @@ class Lane:
 
     def uses(self, number: int, state: LaneState) -> int:
         """Returns how often the lane has shown a sample before it came to `state`: arithmetic, nothing is read."""
-        own = [place for place, piece in enumerate(self._pieces) if number in piece.numbers]
+        own = [place for place, piece in enumerate(self._pieces) if piece.has(number)]
         if not own:
             return 0
         count = 0
@@ -151,9 +162,13 @@ class Lane:
     def _shown(self, place: int, epoch: int) -> NDArray[np.int64]:
         """Returns the samples of a piece that an epoch shows."""
         piece = self._pieces[place]
+        shown = piece.numbers
+        if piece.captions is not None:
+            drawn = mix(*self._seeds, epoch, ORDER_CAPTION, place, shown) % piece.captions.astype(np.uint64)
+            shown = shown + drawn.astype(np.int64)
         if piece.share >= 1:
-            return piece.numbers
-        return piece.numbers[uniform(*self._seeds, epoch, ORDER_SHARE, place, piece.numbers) < piece.share]
+            return shown
+        return shown[uniform(*self._seeds, epoch, ORDER_SHARE, place, piece.numbers) < piece.share]
 
     def _shuffle(self, epoch: int, window: int) -> NDArray[np.int64]:
         order = permutation(len(self._pieces), *self._seeds, epoch, ORDER_SHARDS)

@@ -9,6 +9,7 @@ import dataclasses
 from crawl.errors import UsageError
 from model.config import ModelConfig
 from model.losses import LOSSES, LossWeights
+from train.every_caption import BEST, CAPTIONS
 from train.masking import MaskingConfig
 from train.mixture import parse_part
 from train.order import PackLimits
@@ -89,6 +90,7 @@ class TrainConfig:
     lanes: int = 2                 # packs in a step, whatever the number of ranks
     window: int = 64               # shards shuffled together
     regions: int = 100             # the most confident ones of an image
+    captions: str = BEST           # of an image with several: best, one (drawn every epoch), all (each is a sample)
     checkpoint_samples: int = 50_000   # between two checkpoints
     log_samples: int = 1200        # between two lines of the metrics log
     ema_samples: int = 0           # mean life of the averaged weights kept beside the trained ones; 0 keeps none
@@ -111,6 +113,8 @@ class TrainConfig:
         for name in ("cache_mib", "window_cache_mib", "compute_threads", "ema_samples", "device_tflops"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
+        if self.captions not in CAPTIONS:
+            raise ValueError(f"captions is {self.captions!r}; it is one of {', '.join(CAPTIONS)}")
         if self.damaged not in ("stop", "skip"):
             raise ValueError(f"damaged is {self.damaged!r}; it is stop or skip")
         names = [stage.name for stage in self.plan]
