@@ -9,8 +9,8 @@ u8 values (205 KB).
 
 trainer: caption and regions of every sample in random order, through the window cache (8 MiB a range, read ahead).
 in order: every member of every sample, as `imagebert shards` does.
-written: image and regions by address from parts in the bucket (one range for both where they lie beside each other, as
-here one each), both tars, index and table into the bucket.
+written: image and regions by address from parts in the bucket (a range for each image, for none lie beside each other;
+regions lie in the order of shards, 4 MiB a range), both tars, index and table into the bucket.
 """
 from __future__ import annotations
 

@@ -29,16 +29,16 @@ def second_name(source: str, target: str) -> None:
         return
     if os.path.exists(target) and os.path.samefile(source, target):
         return
-    os.makedirs(os.path.dirname(target), exist_ok=True)
     temporary = f"{target}.{os.getpid()}.tmp"
-    try:
-        os.link(source, temporary)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        with storage.disk(target):
+    with storage.disk(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
             shutil.copyfile(source, temporary)
-    os.replace(temporary, target)
+        os.replace(temporary, target)
 
 
 def second_names(pairs: Iterable[tuple[str, str]]) -> None:

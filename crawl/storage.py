@@ -30,6 +30,7 @@ __all__ = ["WINDOW", "StoreUsageError", "is_remote"]
 # A temporary file is never read; its suffix tells a person why a killed run left it.
 _TEMPORARY = ".tmp"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_RIGHT = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 _SWAP_TRIES = 20                   # of a local swap while another process is in the middle of one
 _SWAP_PAUSE_S = 0.005
 _REMOVED_AT_ONCE = 1000            # names of one request to an object store
@@ -180,10 +181,13 @@ def upload(local: str, path: str) -> None:
 
 @contextlib.contextmanager
 def disk(path: str) -> Iterator[None]:
-    """Turns "no room left" while a file is written into a UsageError that names it."""
+    """Turns "no room left" and "not allowed" while a file is written into a UsageError that names it."""
     try:
         yield
     except OSError as error:
+        if error.errno in _NO_RIGHT:
+            raise StoreUsageError(f"{path}: cannot be written: {error.strerror}; make its folder writable, or name "
+                                  f"another") from error
         if error.errno not in _NO_ROOM:
             raise
         raise UsageError(f"{path}: {error.strerror}; make room on that disk (or raise the limit) and run the same "
@@ -331,8 +335,9 @@ def _bucket(path: str) -> Iterator[None]:
 
 def _write_temporary(path: str, data: bytes) -> str:
     """Returns the name of a local file beside `path` with these bytes on the disk."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
     temporary = f"{path}.{socket.gethostname()}-{os.getpid()}-{os.urandom(4).hex()}{_TEMPORARY}"
+    with disk(path):
+        os.makedirs(os.path.dirname(path), exist_ok=True)
     try:
         with disk(path), open(temporary, "wb") as file:
             file.write(data)

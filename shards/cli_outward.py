@@ -107,7 +107,8 @@ def write_card(args: argparse.Namespace) -> int:
             for name, text in (("README.md", page), ("croissant.json", described)):
                 storage.replace_bytes(os.path.join(args.out, name), text.encode())
         except OSError as error:
-            raise UsageError(f"--out {args.out}: {error.strerror}; name a folder that can be written") from error
+            raise UsageError(f"--out {args.out}: {error.strerror or error}; name a folder that can be "
+                             f"written") from error
     if args.json:
         print(described, end="")
     elif args.out:

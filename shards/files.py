@@ -27,8 +27,9 @@ class TemporaryFile:
         if storage.is_remote(directory):
             self.descriptor, self.path = tempfile.mkstemp(suffix=".tmp")
         else:
-            os.makedirs(directory, exist_ok=True)
-            self.descriptor, self.path = tempfile.mkstemp(suffix=".tmp", dir=directory)
+            with storage.disk(directory):
+                os.makedirs(directory, exist_ok=True)
+                self.descriptor, self.path = tempfile.mkstemp(suffix=".tmp", dir=directory)
         os.fchmod(self.descriptor, 0o644)
         self.directory = directory
 

@@ -5,18 +5,21 @@ as it arrives: reads go by (part, offset), the tar by hash, and neither waits fo
 """
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
+import functools
 import json
 import tarfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from crawl import progress, storage
 from crawl.errors import UsageError
 from crawl.tables import FileEntry, encode_table
-from shards.addresses import read_addresses
+from shards.addresses import Address, read_addresses
 from shards.files import TemporaryFile, commit_small, entry_from
 from shards.index import INDEX_DTYPE, encode_index
 from shards.manifest import ShardFile
@@ -121,18 +124,20 @@ def write_shard(out: str, directory: str, stem: str, placed: Iterable[Placed], t
     rows, index = _rows_and_index(listed, tokenizer)
     split, ext = listed[0].best.split, listed[0].best.format
     tar_entry = None if same is None else same.linked(directory, stem, index)
-    if tar_entry is None:
-        with Tar(directory) as tar:
-            _fill_samples(out, tar, listed, index, ext, inline)
-            tar_entry = tar.commit(lambda _: f"{stem}.tar")
-    regions_entry = tar_entry
-    if not inline:
-        with Tar(directory) as tar:
-            _fill_regions(out, tar, listed, index)
-            regions_entry = tar.commit(lambda _: f"{stem}.regions.tar")
-    index_entry = commit_small(directory, f"{stem}.idx.npy", encode_index(index))
-    data, counted = encode_table(SampleRow, rows)
-    table_entry = dataclasses.replace(commit_small(directory, f"{stem}.parquet", data), **counted)
+    with contextlib.ExitStack() as stack:
+        tars: dict[str, Tar] = {}                  # name -> tar to write, in the order of the files of a shard
+        if tar_entry is None:
+            tars[f"{stem}.tar"] = stack.enter_context(Tar(directory))
+        if not inline:
+            tars[f"{stem}.regions.tar"] = stack.enter_context(Tar(directory))
+        _fill(out, tars.get(f"{stem}.tar"), tars.get(f"{stem}.regions.tar"), listed, index, ext)
+        data, counted = encode_table(SampleRow, rows)
+        entries = _all_of(directory, [
+            *(functools.partial(_commit, tar, name) for name, tar in tars.items()),
+            lambda: commit_small(directory, f"{stem}.idx.npy", encode_index(index)),
+            lambda: dataclasses.replace(commit_small(directory, f"{stem}.parquet", data), **counted)])
+    tar_entry, regions_entry = tar_entry or entries[0], entries[-3]
+    index_entry, table_entry = entries[-2:]
     written = WrittenShard(
         ShardFile(name=tar_entry.name, split=split, ext=ext, samples=len(listed), bytes=tar_entry.bytes,
                   sha256=tar_entry.sha256, regions=regions_entry.name, index=index_entry.name, table=table_entry.name),
@@ -173,30 +178,43 @@ def _rows_and_index(listed: Sequence[Placed], tokenizer: CaptionTokenizer) -> tu
     return rows, index
 
 
-def _fill_samples(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray, ext: str, inline: bool) -> None:
-    for number, one in enumerate(listed):
-        image_name, txt_name, json_name = member_names(one.best.key, ext)
-        txt, values = one.best.caption.encode(), sample_json(json_values(one.best))
-        note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
-        for member, name, data in (("txt", txt_name, txt), ("json", json_name, values)):
-            offset = tar.place(name, len(data))
-            tar.append_at(offset, data)
-            note(index, number, member, offset, len(data), zlib.crc32(data))
-        if inline:
-            _place_regions(tar, index, number, one)
-    tar.finish()
-    if inline:
-        _copy_regions(out, tar, listed, index)
-    for number, data in read_addresses(out, [one.image_address for one in listed]):
-        tar.write_at(int(index["image_offset"][number]), data)
-        index["image_crc"][number] = zlib.crc32(data)
+def _fill(out: str, samples: Tar | None, regions: Tar | None, listed: Sequence[Placed], index: np.ndarray,
+          ext: str) -> None:
+    """Lays out the tars of a shard, then fills them in one pass over all that is read.
+
+    Args:
+        samples: None where that tar is there already.
+        regions: None where they are members of the samples' own tar.
+    """
+    wanted: list[tuple[Address, Tar, str, int]] = []         # what is read, and the member that it becomes
+    if samples is not None:
+        for number, one in enumerate(listed):
+            _place_sample(samples, index, number, one, ext)
+            wanted.append((one.image_address, samples, "image", number))
+            if regions is None:
+                _place_regions(samples, index, number, one)
+        samples.finish()
+    if regions is not None:
+        for number, one in enumerate(listed):
+            _place_regions(regions, index, number, one)
+        regions.finish()
+    holds_regions = regions or samples
+    assert holds_regions is not None
+    wanted += [(one.regions_address, holds_regions, "regions", number) for number, one in enumerate(listed)]
+    for place, data in read_addresses(out, [address for address, *_ in wanted]):
+        _, tar, member, number = wanted[place]
+        tar.write_at(int(index[f"{member}_offset"][number]), data)
+        index[f"{member}_crc"][number] = zlib.crc32(data)
 
 
-def _fill_regions(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
-    for number, one in enumerate(listed):
-        _place_regions(tar, index, number, one)
-    tar.finish()
-    _copy_regions(out, tar, listed, index)
+def _place_sample(tar: Tar, index: np.ndarray, number: int, one: Placed, ext: str) -> None:
+    image_name, txt_name, json_name = member_names(one.best.key, ext)
+    note(index, number, "image", tar.place(image_name, one.best.length), one.best.length)
+    for member, name, data in (("txt", txt_name, one.best.caption.encode()),
+                               ("json", json_name, sample_json(json_values(one.best)))):
+        offset = tar.place(name, len(data))
+        tar.append_at(offset, data)
+        note(index, number, member, offset, len(data), zlib.crc32(data))
 
 
 def _place_regions(tar: Tar, index: np.ndarray, number: int, one: Placed) -> None:
@@ -204,10 +222,16 @@ def _place_regions(tar: Tar, index: np.ndarray, number: int, one: Placed) -> Non
     note(index, number, "regions", offset, one.regions.length)
 
 
-def _copy_regions(out: str, tar: Tar, listed: Sequence[Placed], index: np.ndarray) -> None:
-    for number, data in read_addresses(out, [one.regions_address for one in listed]):
-        tar.write_at(int(index["regions_offset"][number]), data)
-        index["regions_crc"][number] = zlib.crc32(data)
+def _commit(tar: Tar, name: str) -> FileEntry:
+    return tar.commit(lambda _: name)
+
+
+def _all_of(directory: str, commits: Sequence[Callable[[], FileEntry]]) -> list[FileEntry]:
+    """Returns the entries of files that are committed, on an object store side by side: each waits for its answers."""
+    if not storage.is_remote(directory):
+        return [commit() for commit in commits]
+    with concurrent.futures.ThreadPoolExecutor(len(commits), thread_name_prefix="commits") as pool:
+        return list(pool.map(lambda commit: commit(), commits))
 
 
 def note(index: np.ndarray, number: int, member: str, offset: int, size: int, crc: int = 0) -> None:
