@@ -72,8 +72,7 @@ def add_build_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE",
                         help="override one setting, by dotted name; repeatable")
     parser.add_argument("--workers", type=_workers, default=1, metavar="N",
-                        help="processes of the local Beam runner (default: %(default)s); more than one has lost "
-                             "rows of builds of a million rows, on Beam's side (README, Limits)")
+                        help="processes of the local Beam runner (default: %(default)s)")
     parser.add_argument("--log-json", default="", metavar="FILE",
                         help="append what happens, one JSON object a line (jobs, progress, outcomes of each stage); "
                              "- is standard error, in place of the progress bar")

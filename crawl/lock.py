@@ -1,15 +1,16 @@
 """One run at a time in one output folder."""
 from __future__ import annotations
 
-import _thread
 import contextlib
 import fcntl
 import json
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 from crawl import storage
 from crawl.errors import UsageError
@@ -17,6 +18,10 @@ from crawl.lease import Lease, LeaseLost, holder_of, is_alive_here
 
 NAME = "run.lock"
 _LIFE_S = 60.0                     # of the lease on an object store
+
+
+class _TakenOverError(BaseException):
+    """Raised where the main thread is when the lease is lost; nothing that handles an Exception may swallow it."""
 
 
 @contextlib.contextmanager
@@ -65,28 +70,32 @@ def _lease(out: str, life_s: float = _LIFE_S) -> Iterator[None]:
         _take(out, lease, life_s)
     except OSError as error:
         raise UsageError(f"{out}: cannot write to the output: {error}; name another with --out") from error
-    ended, lost = threading.Event(), threading.Event()
+    ended = threading.Event()
 
     def renew() -> None:
         while not ended.wait(life_s / 10):
             try:
                 lease.keep()
             except LeaseLost:
-                lost.set()
-                _thread.interrupt_main()
+                signal.pthread_kill(main, signal.SIGUSR2)
                 return
+
+    def stop(*_: Any) -> None:
+        if not ended.is_set():
+            raise _TakenOverError
+    # Not SIGINT: a command that a script starts in the background ignores it, and would go on writing.
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR2, stop)
     thread = threading.Thread(target=renew, daemon=True)
     thread.start()
     try:
         yield
-    except KeyboardInterrupt:
-        if not lost.is_set():
-            raise
+    except _TakenOverError:
         raise UsageError(f"{out}: another run took this output over while the storage could not be reached or this one "
                          f"was paused; run the same command again when that one has ended") from None
     finally:
         ended.set()
         thread.join()
+        signal.signal(signal.SIGUSR2, before)
         lease.release()
 
 

@@ -31,7 +31,11 @@ def beam_runner(workers: int, beam_arguments: list[str]) -> Run:
     gc.disable()
     import apache_beam as beam
     from apache_beam.options.pipeline_options import GoogleCloudOptions, StandardOptions
-    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner, worker_handlers
+
+    # Every second a timer of the runner hands over what is being written to a worker and clears the buffer after that;
+    # what was written in between is gone, 10 MB at a time.  Without it the runner sends when a bundle's input is whole.
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
 
     # What is imported stays to the end: looking through it for garbage again and again took a sixth of a stage's time.
     gc.freeze()

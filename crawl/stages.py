@@ -295,7 +295,7 @@ def funnel_of(stage: str, unit: str, entries: Iterable[FileEntry]) -> Funnel:
 def check_accounted(stage: Stage, unit: str, given: Iterable[FileEntry], found: Iterable[FileEntry]) -> None:
     """Raises UsageError unless a stage accounts for as many rows as it was given: an engine may lose some in silence.
 
-    Seen: a million rows on Beam's local runner with two worker processes on a crowded machine.
+    Seen: Beam's local runner with two worker processes, before crawl/runner.py switched its timer off.
     """
     wanted, counted = (sum(entry.rows for entry in entries) for entries in (given, found))
     if wanted != counted:

@@ -109,7 +109,8 @@ def test_a_paused_holder_that_comes_back_neither_dials_nor_commits(web, tmp_path
         said, complained = child.communicate(timeout=30)
     finally:
         child.kill()
-    assert child.returncode == 0 and "was taken over by another worker" in complained
+    assert child.returncode == 0     # it saw its lease lost, or, on its way to a commit, what we had committed there
+    assert "was taken over by another worker" in complained or "another run wrote to the same place" in complained
     assert [int(line) for line in said.split()] == [part.index for part in parts[1:]]    # it read what we committed
     assert sorted(urls_of(directory, committed(directory, 7))) == sorted(GIVEN)
     assert smallest_gap(web) > DELAY - SLACK
