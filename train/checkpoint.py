@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -76,8 +77,9 @@ class RunState:
 class CheckpointWriter:
     """Takes a snapshot in memory and writes it from a thread; one at a time."""
 
-    def __init__(self, out: str, vocab_path: str) -> None:
-        self._out, self._vocab_path = out, vocab_path
+    def __init__(self, out: str, vocab_path: str, copied: Callable[[], None] | None = None) -> None:
+        """`copied` is called in the writing thread after every checkpoint: it copies the current one elsewhere."""
+        self._out, self._vocab_path, self._copied = out, vocab_path, copied
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
@@ -109,6 +111,8 @@ class CheckpointWriter:
                state: RunState) -> None:
         try:
             write_checkpoint(self._out, self._vocab_path, weights, moments, state, averages)
+            if self._copied is not None:
+                self._copied()
         except Exception as failure:      # shown by the next wait(), in the thread that can stop the run
             self._failure = failure
 

@@ -36,6 +36,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--resume", action="store_true", help="go on from OUT's checkpoint if there is one")
     parser.add_argument("--accept-removal", action="store_true",
                         help="resume though samples were removed from the shards since: they leave empty places")
+    parser.add_argument("--sync", default="", metavar="URL",
+                        help="copy every checkpoint to this folder on an object store (s3://, gs://), the last two "
+                             "stay; with --resume, go on from there where it is further on than OUT")
+    parser.add_argument("--tensorboard", action="store_true",
+                        help="write OUT/tensorboard, too (pip install 'imagebert-lait[tensorboard]')")
+    parser.add_argument("--wandb", default="", metavar="PROJECT",
+                        help="log to Weights & Biases, too (pip install 'imagebert-lait[wandb]')")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="assignments",
                         help="override a setting, e.g. --set pretrain.samples=50000 --set model.hidden=128")
     parser.add_argument("--dry-run", action="store_true",
@@ -68,7 +75,8 @@ def pretrain(args: argparse.Namespace) -> int:
     if args.dry_run:
         return _dry_run(args, config)
     folder = train(config, args.shards, args.out, args.ranks, args.threads, args.resume, shown=not args.json,
-                   accept_removal=args.accept_removal)
+                   accept_removal=args.accept_removal, sync=args.sync,
+                   boards=["tensorboard"] * args.tensorboard + [f"wandb={args.wandb}"] * bool(args.wandb))
     state = read_state(folder)
     rows = read_metrics(args.out)
     losses = {name: first_and_last(rows, name) for name, _ in config.stages()}

@@ -23,6 +23,7 @@ from model.bert_weights import UnusableWeights, load_bert
 from model.imagebert import ImageBert
 from model.losses import LOSSES
 from train.average import WeightAverage
+from train.boards import check_boards
 from train.checkpoint import (
     CheckpointWriter,
     RunState,
@@ -38,18 +39,20 @@ from train.checkpoint import (
 )
 from train.data import REMOVED, TrainingData
 from train.extractor import keep_extractor
-from train.metrics import MetricsLog
 from train.mixture import digest_of, open_sets
 from train.plan import TrainConfig, check_facts
 from train.precision import LossScale, dtype_of, first_scale
+from train.probe import Probe
 from train.progress import Progress
 from train.randomness import torch_seed
 from train.ranks import Ranks, is_first, run_ranks, stop_signals
+from train.run_log import RunLog
 from train.schedule import build_optimizer, learning_rate
 from train.step import StepGradient, StepResult, not_finite
 from train.step_budget import StepBudget
 from train.step_report import StepReport
 from train.stream import PackStream, StageStart, Step, default_threads
+from train.sync import copied, fetch_newer, push
 
 _LEAST_SCALE = 2.0 ** -14      # of fp16's losses: below it, overflows are no accident
 
@@ -64,13 +67,17 @@ class Job:
     threads: int                   # reading ahead, a rank
     resume: str                    # checkpoint folder, "" to begin
     shown: bool                    # progress on stderr
+    boards: tuple[str, ...] = ()   # tensorboard, wandb=PROJECT
+    sync: str = ""                 # where checkpoints are copied to, on an object store
 
 
 def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int = 1, threads: int = 0,
-          resume: bool = False, shown: bool = False, accept_removal: bool = False) -> str:
+          resume: bool = False, shown: bool = False, accept_removal: bool = False, boards: Sequence[str] = (),
+          sync: str = "") -> str:
     """Trains on one set of shards, or on several with names (ROOT, or NAME=ROOT each).
 
-    Returns the checkpoint folder of a finished run, or of one that a signal stopped (its state says which).
+    Returns the checkpoint folder of a finished run, or of one that a signal stopped (its state says which).  `boards`
+    draw its log (train/boards.py); checkpoints are copied to `sync`, and one that is further on is fetched from there.
 
     Writes config.json, metrics.jsonl, checkpoint.json and checkpoints/ to `out`.  Raises UsageError before anything is
     written when model and data do not fit, when `out` holds a run and `resume` is off, or holds another run.
@@ -78,6 +85,7 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
     if ranks < 1 or config.lanes % ranks:
         raise UsageError(f"--ranks {ranks}: a step has {config.lanes} lanes, which {ranks} ranks cannot share evenly; "
                          f"use a divisor, or --set lanes={max(ranks, 1)}")
+    check_boards(boards)
     given = (shards,) if isinstance(shards, str) else tuple(shards)
     data = TrainingData(open_sets(given), config.regions, captions=config.captions)
     try:
@@ -89,6 +97,8 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
     finally:
         data.close()
     with run_lock(out) if is_first() else contextlib.nullcontext():
+        if sync:
+            fetch_newer(sync, out, resume, is_first())
         folder = find_checkpoint(out)
         if folder and not resume:
             state = read_state(folder)
@@ -97,10 +107,12 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
         if folder:
             check_sources(folder, read_state(folder), sources, config.model, accept_removal)
             if read_state(folder).finished:
+                if sync and is_first():
+                    push(sync, out)            # where the last life could not
                 return folder
         _write_config(out, config)
         keep_extractor(next(iter(data.sets.values())), out)     # for photographs that are in no shard
-        job = Job(config, given, out, threads or default_threads(), folder or "", shown)
+        job = Job(config, given, out, threads or default_threads(), folder or "", shown, tuple(boards), sync)
         run_ranks(train_rank, job, ranks)
     written = find_checkpoint(out)
     if written is None:
@@ -140,8 +152,8 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     average = WeightAverage(model, config.ema_samples) if config.ema_samples else None
     if average is not None and job.resume:
         load_average(job.resume, average)
-    writer = CheckpointWriter(job.out, data.vocab_path) if ranks.first else None
-    log = MetricsLog(job.out, (state.stage, state.step)) if ranks.first else None
+    writer = CheckpointWriter(job.out, data.vocab_path, copied(job.sync, job.out)) if ranks.first else None
+    log = RunLog(job.out, (state.stage, state.step), config, job.boards) if ranks.first else None
     stopping: list[int] = []
     try:
         with stop_signals(lambda number, frame: stopping.append(number)):
@@ -163,7 +175,7 @@ class StageRun:
     """What is left of one stage, on one rank."""
 
     def __init__(self, ranks: Ranks, job: Job, data: TrainingData, model: ImageBert, average: WeightAverage | None,
-                 state: RunState, resume: str, writer: CheckpointWriter | None, log: MetricsLog | None) -> None:
+                 state: RunState, resume: str, writer: CheckpointWriter | None, log: RunLog | None) -> None:
         self._ranks, self._config, self._model, self._average = ranks, job.config, model, average
         self._state, self._writer, self._log = state, writer, log
         self._name, self._stage = job.config.stages()[state.stage]
@@ -176,6 +188,7 @@ class StageRun:
         self._stream = PackStream(data, self._config, state.stage, start, ranks.rank, ranks.world, job.threads)
         self._budget = StepBudget(ranks.device())
         self._report = StepReport(self._config, self._stage, state, ranks.world)
+        self._probe = Probe(data, self._stage, self._config, ranks) if self._config.probe_samples else None
         self._last_saved, self._out = resume, job.out
         self._skipped: list[tuple[int, str]] = []
         self._progress = Progress(self._name, self._stage.samples, state.samples, job.shown and ranks.first)
@@ -189,6 +202,8 @@ class StageRun:
                 ended = step.samples_after >= self._stage.samples
                 if self._crosses(step, self._config.log_samples) or ended:
                     self._log_line(step)
+                if self._probe is not None and (self._crosses(step, self._config.probe_samples) or ended):
+                    self._measure(self._probe, step)
                 self._progress.advance(step.samples)
                 pending, count = self._report.pending
                 self._state = dataclasses.replace(self._state, step=step.number + 1, samples=step.samples_after,
@@ -246,8 +261,16 @@ class StageRun:
         line = self._report.take(step, self._budget)
         if self._log is not None:
             hard = {"hard_negatives": self._state.gate.open} if self._stage.hard else {}
-            self._log.write({"stage": self._name, "stage_number": self._state.stage, **hard, **line})
+            self._log.line({"stage": self._name, "stage_number": self._state.stage, **hard, **line})
         self._progress.losses({name: line[name] for name in LOSSES if name in line})
+
+    def _measure(self, probe: Probe, step: Step) -> None:
+        """Measures on held-out pairs; every rank takes part."""
+        with self._budget.span("probe"):
+            found = probe.measure(self._model)
+        if self._log is not None:
+            self._log.probe({"stage": self._name, "stage_number": self._state.stage, "step": step.number,
+                             "samples": step.samples_after, **found})
 
     def _gather_skipped(self) -> None:
         """Puts what any rank left out since the last checkpoint into the state, so that a resume leaves it out, too."""

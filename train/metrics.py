@@ -1,4 +1,4 @@
-"""The metrics log: one JSON object a line, the truth about a run."""
+"""The logs of a run: one JSON object a line, the truth about it; whatever else shows it is made from these lines."""
 from __future__ import annotations
 
 import json
@@ -8,11 +8,12 @@ from typing import Any
 from crawl.errors import UsageError
 
 METRICS = "metrics.jsonl"
+PROBES = "probe.jsonl"             # what was measured on held-out pairs
 
 
-def read_metrics(out: str) -> list[dict[str, Any]]:
+def read_metrics(out: str, name: str = METRICS) -> list[dict[str, Any]]:
     """Returns the lines of a run's log in order; empty when there is none."""
-    path = os.path.join(out, METRICS)
+    path = os.path.join(out, name)
     if not os.path.exists(path):
         return []
     try:
@@ -37,13 +38,13 @@ def first_and_last(rows: list[dict[str, Any]], stage: str) -> dict[str, tuple[fl
 class MetricsLog:
     """Appends lines; opened for a resume it first drops what the checkpoint does not know of."""
 
-    def __init__(self, out: str, keep_before: tuple[int, int]) -> None:
+    def __init__(self, out: str, keep_before: tuple[int, int], name: str = METRICS) -> None:
         """`keep_before` is (stage number, step): lines of this step and later ones are of a life that was lost."""
-        self._path = os.path.join(out, METRICS)
-        kept = [row for row in read_metrics(out) if (row["stage_number"], row["step"]) < keep_before]
+        self._path = os.path.join(out, name)
+        self.kept = [row for row in read_metrics(out, name) if (row["stage_number"], row["step"]) < keep_before]
         temporary = self._path + ".tmp"
         with open(temporary, "w") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
+            file.writelines(json.dumps(row) + "\n" for row in self.kept)
         os.replace(temporary, self._path)
         self._file = open(self._path, "a", buffering=1)      # noqa: SIM115 (closed by close)
 

@@ -93,6 +93,9 @@ class TrainConfig:
     captions: str = BEST           # of an image with several: best, one (drawn every epoch), all (each is a sample)
     checkpoint_samples: int = 50_000   # between two checkpoints
     log_samples: int = 1200        # between two lines of the metrics log
+    probe_samples: int = 0         # between two measurements on held-out pairs (train/probe.py); 0: none
+    probe_images: int = 200        # that are ranked against ...
+    probe_captions: int = 1000     # ... so many held-out captions
     ema_samples: int = 0           # mean life of the averaged weights kept beside the trained ones; 0 keeps none
     precision: str = AUTO          # f32, bf16, fp16 (with a loss scale); auto: bf16 on a GPU, f32 on the CPU
     compile: bool = False          # torch.compile, one graph without breaks
@@ -110,11 +113,15 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; it is one of {', '.join(PRECISIONS)}")
-        for name in ("cache_mib", "window_cache_mib", "compute_threads", "ema_samples", "device_tflops"):
+        for name in ("cache_mib", "window_cache_mib", "compute_threads", "ema_samples", "device_tflops",
+                     "probe_samples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 0")
         if self.captions not in CAPTIONS:
             raise ValueError(f"captions is {self.captions!r}; it is one of {', '.join(CAPTIONS)}")
+        if not 1 <= self.probe_images <= self.probe_captions:
+            raise ValueError(f"probe_images is {self.probe_images}; it must be 1 to probe_captions "
+                             f"({self.probe_captions})")
         if self.damaged not in ("stop", "skip"):
             raise ValueError(f"damaged is {self.damaged!r}; it is stop or skip")
         names = [stage.name for stage in self.plan]

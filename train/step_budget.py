@@ -1,4 +1,4 @@
-"""Where the seconds of a step go: waiting for data, copying, computing, summing over ranks, updating.
+"""Where the seconds of a step go: waiting for data, copying, computing, summing over ranks, updating, saving, probing.
 
 On a GPU the spans are timed by events on its stream, so that nothing waits for a clock.
 """
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import torch
 
-SPANS = ("wait", "copy", "compute", "reduce", "update", "save")
+SPANS = ("wait", "copy", "compute", "reduce", "update", "save", "probe")
 _NOTICED = 0.05      # share of the time from which waiting is what holds a run up
 
 
@@ -26,7 +26,7 @@ class StepBudget:
     @contextlib.contextmanager
     def span(self, name: str) -> Iterator[None]:
         """Counts what happens inside towards `name`, one of SPANS."""
-        on_stream = self._cuda and name not in ("wait", "save")
+        on_stream = self._cuda and name not in ("wait", "save", "probe")
         if on_stream:
             events = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
             events[0].record()

@@ -2,8 +2,8 @@
 
     python -m tests.train.killed_run SHARDS OUT RANKS RANK KIND MOMENT
 
-KIND is `gradient` (before the MOMENT-th gradient that the rank computes in this life), `save` (before the MOMENT-th thing
-that the writer of checkpoints does to the disk) or `never`.
+KIND is `gradient` (before the MOMENT-th gradient that the rank computes in this life), `save` (before the MOMENT-th
+thing that the writer of checkpoints does to the disk) or `never`.
 """
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Twenty seeded SIGKILLs of runs of 1, 2 and 4 ranks: what was never killed and what was killed and resumed are one run.
+"""Twenty seeded SIGKILLs of runs of 1, 2 and 4 ranks: killed and resumed they are the run that was never killed.
 
-On the same number of ranks to the bit: curve and weights.  On another one the sequence of samples is the same and losses
-and weights agree within 1e-4 and 1e-3: the ranks' sums are taken in another order, and Adam's first steps amplify that.
+On the same number of ranks to the bit: curve and weights.  On another one the sequence of samples is the same, losses
+agree within 1e-4 and weights within 1e-3: sums over ranks are taken in another order, and Adam amplifies it.
 """
 import glob
 import json
