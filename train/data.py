@@ -210,6 +210,13 @@ class TrainingData:
     def _first(self, place: int) -> int:
         return int(self._ends[place]) - len(self.readers[place])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Returns what a person should know of the sets before a run: a line each."""
+        return tuple(f"{name}: built with another vocabulary, its captions were counted again with that of "
+                     f"{next(iter(self.sets))}" for name, shards in self.sets.items()
+                     if shards.tokenizer_digest != self.tokenizer.digest)
+
     def _words(self) -> list[NDArray[np.uint16]]:
         """Returns the number of word pieces of each shard's captions, counted again where the vocabulary is another."""
         found = []

@@ -94,6 +94,9 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
         for stage in range(len(config.stages())):
             data.lanes(config, stage)
         sources = sources_of(config, data)
+        if is_first():
+            for note in data.notes:
+                print(note, file=sys.stderr)
     finally:
         data.close()
     with run_lock(out) if is_first() else contextlib.nullcontext():

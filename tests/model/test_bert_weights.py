@@ -104,6 +104,7 @@ def test_a_file_that_wants_to_run_code_is_refused(tmp_path, capsys):
 
 def test_a_bert_of_transformers_says_the_same_here(tmp_path):
     """Hidden states, pooler and word logits of `transformers.BertForPreTraining`: tests/model/bert_fixture.py."""
+    assert FIXTURE.stat().st_size < 1_000_000
     stored = load_file(FIXTURE)
     said = {name.removeprefix("fixture."): stored.pop(name) for name in sorted(stored) if name.startswith("fixture.")}
     path = str(tmp_path / "bert.safetensors")

@@ -22,10 +22,14 @@ def test_parameter_counts_are_the_papers(shared, total):
     with torch.device("meta"):
         model = ImageBert(dataclasses.replace(base(), shared_layernorm=shared))
     assert count(model) == total
-    assert count(model.embeddings.features) + count(model.embeddings.location) == 1_578_240
+    projections = count(model.embeddings.features) + count(model.embeddings.location)
+    heads = sum(map(count, (model.moc, model.mrfr, model.itm))) + count(model.mlm) - model.mlm.decoder.weight.numel()
+    body = total - heads - (0 if shared else 2 * 768)
+    assert (projections, body, body - projections) == (1_578_240, 111_060_480, 109_482_240)
     assert count(model.mlm) - model.embeddings.words.weight.numel() == 622_650
     assert (count(model.moc), count(model.mrfr), count(model.itm)) == (1_230_400, 1_574_912, 769)
     assert model.mlm.decoder.weight is model.embeddings.words.weight
+    assert (model.embeddings.region_norm is model.embeddings.word_norm) == shared
 
 
 def reference(model, pack):

@@ -76,6 +76,17 @@ def test_contrastive_loss_of_a_model_that_knows_nothing_is_log_k():
     assert float(contrastive_loss(outputs, pack).detach()) == pytest.approx(math.log(4), rel=1e-6)
 
 
+@pytest.mark.parametrize("name", [name for name in LOSSES if name != "mrc_kl"])      # that one: test_mrc_kl.py
+def test_each_weight_scales_its_own_loss(name):
+    pack, model = training_pack(samples(4), np.array([1, 1, 0, 0])), tiny_model()
+    losses = losses_of(model(pack), pack)
+    once, twice = (weighted_sum(losses, LossWeights(**(dict.fromkeys(LOSSES, 0.0) | {name: weight})))
+                   for weight in (1.0, 2.0))
+    torch.testing.assert_close(once, losses[name], rtol=1e-12, atol=0)
+    assert float(once.detach()) > 0
+    torch.testing.assert_close(twice, 2 * once, rtol=1e-12, atol=0)
+
+
 def test_every_parameter_has_a_gradient_whatever_the_weights():
     pack, model = training_pack(samples(4)), tiny_model()
     weighted_sum(losses_of(model(pack), pack), LossWeights(0, 0, 0, 0, 1)).backward()

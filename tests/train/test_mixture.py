@@ -107,7 +107,7 @@ def test_sets_that_do_not_fit_are_refused(roots, tmp_path):
         open_sets((roots[0], f"other={other}"))
 
 
-def test_another_vocabulary_is_counted_again(tmp_path, roots):
+def test_another_vocabulary_is_counted_again_and_said(tmp_path, roots, capsys):
     """A set built with another vocabulary is read with the first one's, its captions' lengths counted anew."""
     other = make_shards(tmp_path / "other", shards=1, samples=12, first=9000)
     vocab = (other / "vocab.txt").read_text().replace("cat\n", "c\n##at\n")
@@ -122,6 +122,9 @@ def test_another_vocabulary_is_counted_again(tmp_path, roots):
     data = TrainingData(sets, REGIONS)
     assert data.sizes.words[-12:].tolist() == [len(data.sample(96 + row).words) for row in range(12)]
     data.close()
+    train(small_config(align=0, pretrain=12), (roots[0], f"other={other}"), str(tmp_path / "out"))
+    assert capsys.readouterr().err.splitlines() == [
+        "other: built with another vocabulary, its captions were counted again with that of lait"]
 
 
 def test_a_run_over_two_sets_goes_through_its_stages(roots, tmp_path):
