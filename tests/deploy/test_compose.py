@@ -1,4 +1,5 @@
 """What docker-compose.yml starts is what `python -m deploy.flink up` starts, from the same settings."""
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -79,28 +80,41 @@ def test_the_services_as_processes_make_the_same_dataset(tmp_path):
     settings.write_text("".join(f"{name}={ports.get(name, value)}\n" for name, _, value in (
         line.partition("=") for line in FILE.read_text().splitlines() if "=" in line and not line.startswith("#"))))
     place = {"/opt/flink": str(home), "deploy/flink.env": str(settings)}
-    started = []
+    started = {}
     try:
-        for words in roles().values():
-            started.append(subprocess.Popen(
-                [sys.executable, "-m", "deploy.flink", "run", *(place.get(word, word) for word in words)], cwd=ROOT,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True))
+        for name, words in roles().items():
+            with (tmp_path / name).open("w") as said:
+                started[name] = subprocess.Popen(
+                    [sys.executable, "-m", "deploy.flink", "run", *(place.get(word, word) for word in words)], cwd=ROOT,
+                    stdout=said, stderr=said, start_new_session=True)
         cluster, end = Cluster(tmp_path / "elsewhere", read_settings(settings)), time.monotonic() + 600
         options = None
         while options is None:
             try:
                 options = cluster.options(2)
-            except UsageError:
-                assert time.monotonic() < end, "the cluster did not come up"
+            except UsageError as error:
+                for name, process in started.items():
+                    assert process.poll() is None, (name, (tmp_path / name).read_text()[-1000:])
+                assert time.monotonic() < end, error
                 time.sleep(0.5)
         build(tmp_path / "there", IMAGES, ["--", *options])
     finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in started:
-            process.wait(120)
+        end_all(started.values())
     build(tmp_path / "here", IMAGES, [])
     assert not facts_of(tmp_path / "there" / "out").differences(facts_of(tmp_path / "here" / "out"))
+
+
+def end_all(processes):
+    """Ends processes and what they started: asked first, killed after a while."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def free_range(count):
