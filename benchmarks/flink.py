@@ -12,26 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import pathlib
 import tempfile
 import time
-from collections.abc import Iterable
 from typing import Any
 
-import apache_beam as beam
-
 from benchmarks.flink_cost import cpu_s, exchanged
+from benchmarks.flink_elements import elements_cpu_s
 from benchmarks.machine import write_result
 from benchmarks.scale import served
 from crawl.errors import UsageError
-from crawl.runner import beam_runner
 from deploy.builds import Facts, dataset_command, facts_of, run
 from deploy.cluster import Cluster
 from deploy.settings import FILE, read_settings
-
-_CHUNK = 1000
-_KEYS = 4096
 
 
 def built(folder: pathlib.Path, images: int, least: int, options: list[str], cluster: Cluster | None
@@ -48,49 +41,42 @@ def built(folder: pathlib.Path, images: int, least: int, options: list[str], clu
     return took, facts_of(folder / "out")
 
 
-def _spread(start: int) -> list[tuple[int, int]]:
-    return [(number % _KEYS, number) for number in range(start, start + _CHUNK)]
-
-
-def _next(key: int, number: int) -> tuple[int, int]:
-    return key, number + 1
-
-
-def _sum(key: int, numbers: Iterable[int]) -> int:
-    return sum(numbers)
-
-
-def _elements(count: int, workers: int, options: list[str], sender: Any) -> None:
-    def build(root: Any) -> None:
-        (root | beam.Create(range(0, count, _CHUNK)) | beam.Reshuffle() | beam.FlatMap(_spread) | beam.MapTuple(_next)
-         | beam.GroupByKey() | beam.MapTuple(_sum) | beam.CombineGlobally(sum))
-    beam_runner(workers, options)("elements", build)
-    sender.send("done")
-
-
-def elements_cpu_s(count: int, workers: int, options: list[str], cluster: Cluster | None) -> float:
-    """Returns the CPU-seconds of a job of so many small elements, in a process of its own."""
-    receiver, sender = multiprocessing.Pipe(duplex=False)
-    before = cpu_s(cluster)
-    process = multiprocessing.get_context("spawn").Process(target=_elements, args=(count, workers, options, sender))
-    process.start()
-    sender.close()
-    try:
-        receiver.recv()
-    except EOFError:
-        raise SystemExit("a job of small elements failed") from None
-    process.join()
-    return cpu_s(cluster) - before
-
-
 def an_element(count: int, workers: int, options: list[str], cluster: Cluster | None) -> float:
     """Returns the CPU-microseconds that one more element costs, between `count` of them and five times as many."""
     small, large = (elements_cpu_s(size, workers, options, cluster) for size in (count, 5 * count))
     return round((large - small) * 1e6 / (4 * count), 1)
 
 
+def elements(count: int, cluster: Cluster) -> dict[str, float]:
+    """Returns what an element costs on each engine."""
+    return {"flink, parallelism 2": an_element(count, 1, cluster.options(2), cluster),
+            "in-process, 2 workers": an_element(count, 2, [], None),
+            "in-process, 1 worker": an_element(count, 1, [], None)}
+
+
+def both(images: int, cluster: Cluster) -> dict[str, Any]:
+    """Returns what a build took on Flink and here, and where the two differ: nowhere."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        there, found = built(folder / "flink", images, 0, ["--", *cluster.options(2)], cluster)
+        here, wanted = built(folder / "local", images, 0, ["--workers", "2"], None)
+    return {"images": images, "flink, parallelism 2": there, "in-process, 2 workers": here,
+            "seconds_times": round(there["seconds"] / here["seconds"], 2),
+            "cpu_times": round(there["cpu_s"] / here["cpu_s"], 2), "differences": found.differences(wanted)}
+
+
+def padded(images: int, cluster: Cluster) -> list[dict[str, Any]]:
+    """Returns the bytes that were exchanged, a stage, with pictures of at least 20 KB and of at least 200 KB."""
+    runs = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for least in (20_000, 200_000):
+            took, _ = built(pathlib.Path(temporary) / str(least), images, least, ["--", *cluster.options(2)], cluster)
+            runs.append({"images": images, "least_bytes_an_image": least, "exchanged_bytes": took["exchanged_bytes"]})
+    return runs
+
+
 def main() -> None:
-    """Runs all of it, and writes results/flink.json."""
+    """Runs all of it; what is there is written to results/flink.json after each part."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--home", type=pathlib.Path, default=pathlib.Path(".flink"), metavar="DIR",
                         help="where the cluster is installed and logs (default: %(default)s)")
@@ -99,37 +85,21 @@ def main() -> None:
     parser.add_argument("--elements", type=int, default=100_000, help="of the small job (default: %(default)s)")
     args = parser.parse_args()
     cluster = Cluster(args.home, read_settings(FILE))
-    result: dict[str, Any] = {"images": args.images, "flink": cluster.settings.flink_version,
+    words = f"--images {args.images} --padded {args.padded} --elements {args.elements}"
+    result: dict[str, Any] = {"flink": cluster.settings.flink_version,
                               "beam_runner": cluster.settings.beam_runner_version}
     try:
         cluster.up()
-        on_flink = ["--", *cluster.options(2)]
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = pathlib.Path(temporary)
-            there, found = built(folder / "flink", args.images, 0, on_flink, cluster)
-            here, wanted = built(folder / "local", args.images, 0, ["--workers", "2"], None)
-            result["build"] = {"flink, parallelism 2": there, "in-process, 2 workers": here,
-                               "seconds_times": round(there["seconds"] / here["seconds"], 2),
-                               "cpu_times": round(there["cpu_s"] / here["cpu_s"], 2),
-                               "images_a_second": {name: round(args.images / one["seconds"], 2) for name, one in
-                                                   (("flink", there), ("in-process", here))},
-                               "differences": found.differences(wanted)}
-            print(json.dumps(result["build"], indent=1), flush=True)
-            result["padded"] = [{"images": args.padded, "least_bytes_an_image": least, "exchanged_bytes": built(
-                folder / str(least), args.padded, least, on_flink, cluster)[0]["exchanged_bytes"]}
-                for least in (20_000, 200_000)]
-            print(json.dumps(result["padded"], indent=1), flush=True)
-        result["cpu_us_an_element"] = {
-            "flink, parallelism 2": an_element(args.elements, 1, on_flink[1:], cluster),
-            "in-process, 2 workers": an_element(args.elements, 2, [], None),
-            "in-process, 1 worker": an_element(args.elements, 1, [], None)}
-        print(json.dumps(result["cpu_us_an_element"], indent=1), flush=True)
+        for name, measure in (("cpu_us_an_element", lambda: elements(args.elements, cluster)),
+                              ("build", lambda: both(args.images, cluster)),
+                              ("padded", lambda: padded(args.padded, cluster))):
+            result[name] = measure()
+            print(name, json.dumps(result[name], indent=1), flush=True)
+            write_result("flink", f"python -m benchmarks.flink {words}", result)
     except UsageError as error:
         raise SystemExit(f"benchmarks.flink: {error}") from error
     finally:
         cluster.down()
-    print(write_result("flink", f"python -m benchmarks.flink --images {args.images} --padded {args.padded} "
-                                f"--elements {args.elements}", result))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.flink
 HOME, IMAGES = os.environ.get("IMAGEBERT_FLINK_HOME"), int(os.environ.get("IMAGEBERT_FLINK_IMAGES", "60"))
 # Seconds that a build may take on a machine with other work: a limit against hanging, not a measure.
 PATIENCE_S = 1200 + 6 * IMAGES
-STAGES = ("crawl", "judge", "images", "features", "filter", "shards")
+STAGES = ("crawl", "judge", "images", "features", "filter", "vocab", "codebook", "regions", "shards")
 
 
 @pytest.fixture(scope="module")
