@@ -13,7 +13,8 @@ the 15 minutes before a result ended. One process, Beam's in-process runner, syn
 - CPU-s: of the process and its sandboxes; a full machine makes them longer too, by a quarter and more.
 - MB read: what the process read, files and pipes to its sandboxes; written: bytes that stay on the disk; shuffled:
   bytes that reached a grouping.
-- MiB: the largest resident size of the process, which holds all that is shuffled: on an engine that is on its disks.
+- MiB: the largest resident size of the process. The in-process runner holds all that is shuffled in memory, so it grows
+  with the rows: a million rows of the filter want some 12 GB, ten million an engine that shuffles over its disks.
 
 ## A thousand rows of each stage
 
