@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -100,10 +101,20 @@ def _digest(paths: tuple[str, ...]) -> str:
     """Returns the logical digest of a table without its addresses: where bytes lie is the order they arrived in."""
     rows: list[int] = []
     for path in paths:
-        names = [name for name in pq.read_schema(path).names if name not in _ADDRESS]
-        for row in pq.read_table(path, columns=names).to_pylist():
-            rows.append(int.from_bytes(hashlib.sha256(repr(row).encode()).digest(), "big"))
+        for row in pq.read_table(path).to_pylist():
+            rows.append(int.from_bytes(hashlib.sha256(repr(without_addresses(row)).encode()).digest(), "big"))
     return add_digests(rows)
+
+
+def without_addresses(value: Any) -> Any:
+    """Returns a value of a row without the addresses in it, at whatever depth.
+
+    >>> without_addresses({"url": "a", "offset": 3, "captures": [{"url": "b", "part": "c", "length": 4}]})
+    {'url': 'a', 'captures': [{'url': 'b'}]}
+    """
+    if isinstance(value, dict):
+        return {name: without_addresses(one) for name, one in value.items() if name not in _ADDRESS}
+    return [without_addresses(one) for one in value] if isinstance(value, list) else value
 
 
 def asked_again(folder: pathlib.Path, before: set[str], since: int) -> list[str]:
