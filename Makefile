@@ -128,7 +128,7 @@ bench-strangers: install ## programs of others read our shards (needs a package 
 bench-read: install     ## samples a core-second through the index, u8 and f16 regions, against webdataset
 	$(BIN)/python -m benchmarks.read
 
-bench-claims: install   ## what the paper's ablations say, on drawn scenes with a small model, five seeds (about 40 minutes, goes on where it stopped)
+bench-claims: install   ## what the paper's ablations say, on drawn scenes with a small model, five seeds (about 45 minutes, goes on where it stopped)
 	$(BIN)/python -m benchmarks.claims
 
 bench-loader: install   ## training samples a core-second, from tars to finished packs, u8 and f16 regions, against webdataset
