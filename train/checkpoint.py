@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import shutil
+import textwrap
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -187,8 +188,9 @@ def check_sources(folder: str, state: RunState, sources: Sources, model: ModelCo
     wanted = as_dict(model)
     for name in sorted(wanted.keys() | state.model.keys()):
         if wanted.get(name) != state.model.get(name):
-            raise UsageError(f"{folder} is a checkpoint of another model: its {name} is {state.model.get(name)}, this "
-                             f"run's is {wanted.get(name)}; use another --out, or the settings it was made with")
+            theirs, ours = (textwrap.shorten(str(found.get(name)), 80) for found in (state.model, wanted))
+            raise UsageError(f"{folder} is a checkpoint of another model: its {name} is {theirs}, this run's is "
+                             f"{ours}; use another --out, or the settings it was made with")
     meaning = {"config": "config (see config.json beside it)", "manifest": "dataset", "tokenizer": "vocabulary",
                "extractor": "region extractor", "extractor_digest": "region extractor's weights or codebook"}
     for name, words in meaning.items():

@@ -80,8 +80,8 @@ def build_pack(samples: Sequence[Sample], rows: Rows, special: SpecialTokens, ca
     # an image's tags, and a [SEP] of their own; hidden where a region of their class is to be predicted
     tag_row, tag_within = _repeat(spans.tags)
     tag_source, tagged = spans.first_tag[tag_row] + tag_within, np.flatnonzero(spans.tags)
-    tag_ids = np.where(rows.masked[tag_row] & np.isin(tags.keys, _masked_classes(samples, masks))[tag_source],
-                       special.mask, tags.ids[tag_source])
+    telling = np.isin(tags.keys, _masked_classes(samples, masks) if len(tags.keys) else ())
+    tag_ids = np.where(rows.masked[tag_row] & telling[tag_source], special.mask, tags.ids[tag_source])
 
     # word pieces come after [CLS], or after the image
     piece_row, piece_within = _repeat(spans.pieces)

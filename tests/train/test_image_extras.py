@@ -19,6 +19,7 @@ from train.opening import open_checkpoint
 from train.packing import Capacity, Rows, build_pack, capacity_for
 from train.retrieval import RetrievalConfig
 from train.scoring import CrossScorer
+from train.shown_batch import sequences_of
 
 NAMES = tuple((40 + cls,) if cls % 2 else (20 + cls, 30 + cls) for cls in range(7))      # odd classes: one piece
 TAGS = dataclasses.replace(SPECIAL, tag_room=4, tags=NAMES)
@@ -101,6 +102,18 @@ def test_capacities_change_nothing(special):
         for name, value in losses.items():
             torch.testing.assert_close(value, found[0][0][name], rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(gradient, found[0][1], rtol=1e-5, atol=1e-7)
+
+
+def test_a_shown_batch_tells_tags_beside_regions():
+    chosen, own = samples(3), np.arange(3)
+    vocab = [f"p{number}" for number in range(50)]
+    pack = packed(chosen, Rows.pairs(own, own, [1, 1, 1], masked=True), BOTH)
+    for shown, one in zip(sequences_of(pack, chosen, vocab), chosen, strict=True):
+        assert (shown.kind, shown.image, shown.caption) == ("joint", one.key, one.key)
+        assert [region.cls for region in shown.regions] == one.classes.tolist()
+        assert shown.tokens == len(shown.words) + len(shown.regions) + 1          # the whole image is neither
+        tags = next(iter(NAMES[one.classes[0]:]))
+        assert [word.piece for word in shown.words][2:2 + len(tags)] == [vocab[piece] for piece in tags]
 
 
 @pytest.mark.parametrize("special", [TAGS, WHOLE, BOTH])
