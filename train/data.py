@@ -26,6 +26,7 @@ from train.plan import DataFacts, StageConfig, TrainConfig
 from train.predicates import Predicate, parse_predicate, rows_that_hold
 from train.tags import region_names
 from train.windows import cache_for, open_readers
+from train.word_counts import word_counts
 
 SPLIT = "train"
 _TRIED = 4         # images of a shard that are looked at for what all of them have
@@ -105,22 +106,43 @@ class TrainingData:
 
     def pieces(self, stage: StageConfig) -> list[Piece]:
         """Returns what an epoch of the stage shows, shard by shard; raises UsageError for a set nobody gave."""
-        parts = [parse_part(text) for text in stage.data] or [Part(name) for name in self.sets]
         predicates = [parse_predicate(text) for text in stage.where]
         found = []
-        for part in parts:
+        for part in self._parts(stage):
             if part.name not in self.sets:
                 raise UsageError(f"stage {stage.name!r} wants the set {part.name!r}, given are "
                                  f"{', '.join(self.sets)}; add --shards {part.name}=ROOT, or --set "
                                  f"'{stage.name}.data=[\"NAME\"]', or leave it out: --set {stage.name}.epochs=0")
             for place, (name, shards, shard) in enumerate(self._files):
                 if name == part.name:
-                    whole = self._piece(place, shards, shard, predicates)
+                    numbers, captions, held = self._held(place, shards, shard, predicates)
+                    held &= self.sizes.regions[numbers] > 0
+                    whole = Piece(numbers[held], 1.0, None if captions is None else captions[held])
                     found += [whole] * part.whole
                     found += [dataclasses.replace(whole, share=part.rest)] * (part.rest > 0)
         return [piece for piece in found if len(piece.numbers)]
 
-    def _piece(self, place: int, shards: ShardSet, shard: ShardFile, predicates: list[Predicate]) -> Piece:
+    def left_out(self, stage: StageConfig) -> dict[str, int]:
+        """Returns how many samples of its sets a stage does not show, by reason; `removed` ones leave empty places."""
+        predicates = [parse_predicate(text) for text in stage.where]
+        counts = {"where": 0, "no_regions": 0, "removed": 0}
+        names = {part.name for part in self._parts(stage)}
+        for place, (name, shards, shard) in enumerate(self._files):
+            if name in names:
+                numbers, _, held = self._held(place, shards, shard, predicates)
+                counts["where"] += int((~held).sum())
+                counts["no_regions"] += int((self.sizes.regions[numbers[held]] == 0).sum())
+                counts["removed"] += sum(number in self.skipped for number in numbers[held].tolist()) \
+                    if self.skipped else 0
+        return {reason: count for reason, count in counts.items() if count}
+
+    def _parts(self, stage: StageConfig) -> list[Part]:
+        return [parse_part(text) for text in stage.data] or [Part(name) for name in self.sets]
+
+    def _held(self, place: int, shards: ShardSet, shard: ShardFile, predicates: list[Predicate]
+              ) -> tuple[NDArray[np.int64], NDArray[np.int64] | None, NDArray[np.bool_]]:
+        """Returns the numbers of a shard's samples, how many captions each can be shown with (None: one), and which of
+        them the predicates hold of."""
         keys = self.readers[place].index["key"]
         if self.captions == BEST:
             held, rows, captions = rows_that_hold(shards, shard, keys, predicates), np.arange(len(keys)), None
@@ -129,9 +151,7 @@ class TrainingData:
             held = rows_that_hold(shards, shard, keys[first], predicates)
             rows, captions = (first, count) if self.captions == ONE else (np.arange(len(keys)), None)
             held = held if self.captions == ONE else np.repeat(held, count)
-        numbers = self._first(place) + rows
-        held = held & (self.sizes.regions[numbers] > 0)
-        return Piece(numbers[held], 1.0, None if captions is None else captions[held])
+        return self._first(place) + rows, captions, held
 
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
         """Returns the lanes of a stage; raises UsageError when it has fewer samples than lanes."""
@@ -213,19 +233,19 @@ class TrainingData:
     @property
     def notes(self) -> tuple[str, ...]:
         """Returns what a person should know of the sets before a run: a line each."""
-        return tuple(f"{name}: built with another vocabulary, its captions were counted again with that of "
+        return tuple(f"{name}: built with another vocabulary, its captions are read with that of "
                      f"{next(iter(self.sets))}" for name, shards in self.sets.items()
                      if shards.tokenizer_digest != self.tokenizer.digest)
 
     def _words(self) -> list[NDArray[np.uint16]]:
         """Returns the number of word pieces of each shard's captions, counted again where the vocabulary is another."""
-        found = []
-        for (_, shards, _), reader in zip(self._files, self.readers, strict=True):
-            if shards.tokenizer_digest == self.tokenizer.digest or self.captions != BEST:
-                found.append(reader.index["num_tokens"].astype(np.uint16))
-                continue
-            captions = (reader.caption(row) for row in range(len(reader)))
-            found.append(np.array([len(self.tokenizer.encode(caption)[0]) for caption in captions], np.uint16))
+        if self.captions != BEST:
+            return [reader.index["num_tokens"].astype(np.uint16) for reader in self.readers]
+        found: list[NDArray[np.uint16]] = []
+        for name, shards in self.sets.items():
+            opened = [(shard, reader) for (own, _, shard), reader in zip(self._files, self.readers, strict=True)
+                      if own == name]
+            found += word_counts(shards, opened, self.tokenizer)
         return found
 
 

@@ -21,7 +21,7 @@ from model.imagebert import ImageBert
 from train.checkpoint import own_tensors
 from train.data import TrainingData
 from train.order import LaneState, tokens_of
-from train.plan import StageConfig, TrainConfig, limits_of
+from train.plan import StageConfig, TrainConfig, capacity_of, limits_of
 from train.randomness import torch_seed
 from train.ranks import Ranks
 from train.schedule import build_optimizer
@@ -44,6 +44,8 @@ class StagePlan:
     steps: int
     tokens: int                    # real ones, of all sequences
     exact: bool                    # steps and tokens are counted, not reckoned from the first steps
+    padding: float                 # share of the packs' tokens that nobody uses
+    left_out: tuple[tuple[str, int], ...]      # reason, samples of the sets that are not shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,11 +76,14 @@ def _stage_plan(config: TrainConfig, data: TrainingData, number: int, stage: Sta
         states = [state for _, state in taken]
         numbers = [one for chosen, _ in taken for one in chosen.tolist()]
         samples, steps = samples + len(numbers), steps + 1
-        tokens += sum(tokens_of(int(data.sizes.regions[one]), int(data.sizes.words[one]), limits) for one in numbers)
+        tokens += sum(tokens_of(int(data.sizes.regions[one]), int(data.sizes.words[one]), limits) for one in numbers
+                      if one not in data.skipped)
     exact = samples >= stage.samples
     share = 1.0 if exact else stage.samples / samples
+    room = steps * len(lanes) * capacity_of(stage, config, data.facts).tokens
     return StagePlan(stage.name, tuple((name, round(count)) for name, count in sets.items()),
-                     samples if exact else stage.samples, round(steps * share), round(tokens * share), exact)
+                     samples if exact else stage.samples, round(steps * share), round(tokens * share), exact,
+                     round(1 - tokens / max(room, 1), 4), tuple(sorted(data.left_out(stage).items())))
 
 
 def measure(config: TrainConfig, data: TrainingData, plan: tuple[StagePlan, ...]) -> Cost:
@@ -147,7 +152,9 @@ def print_dry_run(plan: tuple[StagePlan, ...], cost: Cost, changed: tuple[tuple[
         about = "" if stage.exact else "about "
         sets = ", ".join(f"{name} {count:,}" for name, count in stage.sets)
         print(f"{stage.name:>10}  {stage.samples:,} samples ({sets} an epoch), {about}{stage.steps:,} steps, "
-              f"{about}{stage.tokens:,} tokens, about {_duration(seconds)}")
+              f"{about}{stage.tokens:,} tokens, {stage.padding:.1%} padding, about {_duration(seconds)}")
+        if stage.left_out:
+            print(f"{'':>10}  left out: " + ", ".join(f"{count:,} {reason}" for reason, count in stage.left_out))
     total = sum(seconds for _, seconds in cost.seconds)
     print(f"{cost.parameters:,} parameters; on this {cost.device}, one rank: {cost.bytes / 2**30:.2f} GiB at the peak, "
           f"about {_duration(total)} in all, without evaluation and checkpoints")

@@ -1,17 +1,24 @@
 """--dry-run: its plan is what a run does, its costs are of that size, and it says every difference from the paper's."""
 import argparse
+import dataclasses
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model import config as sizes
+from shards.index import load_index
+from shards.manifest import TOMBSTONES
 from tests.train.made_shards import make_shards, small_config
 from train import cli, dry_run
 from train.data import TrainingData
 from train.dry_run import differences, measure, plan_of
+from train.loop import train
 from train.mixture import open_sets
 from train.plan import DataFacts
 from train.runs import lait_base, lait_base_fast
+from train.step_report import StepReport
 from train.stream import PackStream, StageStart
 
 FACTS = DataFacts(30522, 2048, 1600, 100, 41)
@@ -40,6 +47,48 @@ def test_the_plan_is_what_a_run_does(data, monkeypatch):
         assert not reckoned.exact
         assert reckoned.tokens == pytest.approx(counted.tokens, rel=0.15)
         assert reckoned.steps == pytest.approx(counted.steps, abs=1)
+
+
+def with_scores(root):
+    """Gives each training shard a table whose score says the sample's place in it, 0 to 1."""
+    path = root / "manifest.json"
+    value = json.loads(path.read_text())
+    for shard in value["extra"]["shards"]:
+        if shard["split"] == "train":
+            keys = [key.decode() for key in load_index(str(root / shard["index"]))["key"]]
+            shard["table"] = shard["name"].replace(".tar", ".parquet")
+            pq.write_table(pa.table({"key": keys, "score": [place / len(keys) for place in range(len(keys))]}),
+                           root / shard["table"])
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize("changes", [{}, {"itm": "triple"}, {"tokens": 80, "pairs": 8}])
+def test_a_real_run_does_what_was_said(tmp_path, monkeypatch, changes):
+    """Steps, samples, tokens, padding and what is left out, of a run with a predicate and two removed samples."""
+    root = make_shards(tmp_path / "shards")
+    with_scores(root)
+    removed = [key.decode() for key in load_index(str(root / "train/lait-jpg-000001.idx.npy"))["key"][[0, 20]]]
+    (root / TOMBSTONES).write_text(json.dumps({"keys": {"train/lait-jpg-000001.tar": removed}}))
+    config = small_config(align=0)
+    config = config.with_stage(dataclasses.replace(config.stage("pretrain"), samples=0, epochs=1.0,
+                                                   where=("score >= 0.25",), **changes))
+    data = TrainingData(open_sets([str(root)]), 4)
+    said, = plan_of(data.resolved(config), data)
+    data.close()
+    steps = []
+    real = StepReport.add
+    monkeypatch.setattr(StepReport, "add", lambda self, step, result: (steps.append(step), real(self, step, result)))
+    train(config, str(root), str(tmp_path / "out"))
+    packs = [pack for step in steps for _, pack in step.packs]
+    tokens, room = sum(pack.tokens for pack in packs), sum(len(pack.token_source) for pack in packs)
+    assert said.exact and (said.steps, said.samples) == (len(steps), steps[-1].samples_after)
+    assert (said.tokens, said.padding) == (tokens, round(1 - tokens / room, 4))
+    left_out = dict(said.left_out)
+    assert left_out == {"where": 4 * 6, "removed": 1}               # the other removed one has too low a score
+    assert sum(len(step.skipped) for step in steps) == left_out["removed"]
+    shown = {key for step in steps for keys in step.keys.values() for key in keys}
+    # The last step goes on into the next epoch: every sample is shown, none that is left out.
+    assert len(shown) == 96 - sum(left_out.values()) and not shown & set(removed)
 
 
 def test_costs_grow_with_the_steps(data):

@@ -1,7 +1,9 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +12,7 @@ from crawl.errors import UsageError
 from shards.index import load_index
 from shards.manifest import load_shards
 from tests.train.made_shards import REGIONS, make_shards, small_config
+from train import word_counts
 from train.data import TrainingData
 from train.loop import train
 from train.mixture import digest_of, open_sets, parse_part
@@ -107,8 +110,8 @@ def test_sets_that_do_not_fit_are_refused(roots, tmp_path):
         open_sets((roots[0], f"other={other}"))
 
 
-def test_another_vocabulary_is_counted_again_and_said(tmp_path, roots, capsys):
-    """A set built with another vocabulary is read with the first one's, its captions' lengths counted anew."""
+def test_another_vocabulary_is_counted_once(tmp_path, roots, monkeypatch, capsys):
+    """A set built with another vocabulary is read with the first one's, its captions' lengths counted anew and kept."""
     other = make_shards(tmp_path / "other", shards=1, samples=12, first=9000)
     vocab = (other / "vocab.txt").read_text().replace("cat\n", "c\n##at\n")
     (other / "vocab.txt").write_text(vocab)
@@ -122,9 +125,29 @@ def test_another_vocabulary_is_counted_again_and_said(tmp_path, roots, capsys):
     data = TrainingData(sets, REGIONS)
     assert data.sizes.words[-12:].tolist() == [len(data.sample(96 + row).words) for row in range(12)]
     data.close()
+    said = capsys.readouterr().err
+    assert f"another vocabulary ({theirs[:12]}): the pieces of 12 captions are counted with {ours[:12]}, once" in said
+    with monkeypatch.context() as patch:                     # again: nothing is read and nothing said
+        patch.setattr(word_counts, "_count", None)
+        again = TrainingData(sets, REGIONS)
+    assert (again.sizes.words == data.sizes.words).all() and not capsys.readouterr().err
+    again.close()
     train(small_config(align=0, pretrain=12), (roots[0], f"other={other}"), str(tmp_path / "out"))
     assert capsys.readouterr().err.splitlines() == [
-        "other: built with another vocabulary, its captions were counted again with that of lait"]
+        "other: built with another vocabulary, its captions are read with that of lait"]
+    kept, = (path for path in Path(word_counts.cache_folder()).iterdir()
+             if len(np.load(path)) == 12)
+    for damaged in (b"", b"\x93NUMPY", kept.read_bytes()[:-2]):
+        kept.write_bytes(damaged)
+        whole = TrainingData(sets, REGIONS)
+        assert (whole.sizes.words == data.sizes.words).all() and "counted" in capsys.readouterr().err
+        whole.close()
+    kept.unlink()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "other" / "vocab.txt"))      # no folder: counted every time
+    for _ in range(2):
+        unkept = TrainingData(sets, REGIONS)
+        assert "counted" in capsys.readouterr().err
+        unkept.close()
 
 
 def test_a_run_over_two_sets_goes_through_its_stages(roots, tmp_path):
