@@ -9,7 +9,7 @@ of the matching head on five folds of 200 images it never saw, chance 0.5 %, 2.5
 of two arms of equal seed; its interval is Student's over the seeds.  `--work` keeps every finished run: the same
 command goes on where it was stopped, more seeds add to it, and results/claims.json is written after each run.
 
-The paper's fourth fine-tuning loss, the sum of the three others, is not built.  A run takes about a CPU-minute, all of
+A run takes about a CPU-minute, all of
 them about 85: some 45 minutes on two cores with nothing beside it.
 """
 from __future__ import annotations
@@ -65,7 +65,7 @@ PRETRAINED = {
 TUNED = {
     "tuned": ("staged", "binary"), "tuned_from_nothing": ("", "binary"), "tuned_no_itm": ("no_itm", "binary"),
     "tuned_regions_25": ("regions_25", "binary"), "tuned_multiclass": ("staged", "multiclass"),
-    "tuned_triplet": ("staged", "triplet"),
+    "tuned_triplet": ("staged", "triplet"), "tuned_sum": ("staged", "sum"),
 }
 ARMS = (*PRETRAINED, *TUNED)
 

@@ -25,7 +25,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument("--data", required=True, metavar="FOLDER", help=_DATA)
     tune.add_argument("--checkpoint", default="", metavar="DIR", help="a run of `imagebert pretrain`, or a checkpoint")
     tune.add_argument("--out", required=True, metavar="DIR", help="folder of the tuned model")
-    tune.add_argument("--loss", choices=("binary", "multiclass", "triplet"), help="default: binary, the paper's best")
+    tune.add_argument("--loss", choices=("binary", "multiclass", "triplet", "sum"),
+                      help="default: binary, the paper's best")
     tune.add_argument("--preset", default="", choices=("uniter",),
                       help="uniter: hard negatives, 399 drawn for each right pair of which the 31 that score highest "
                            "are kept, with the triplet loss (default: two of the batch, the binary loss)")

@@ -3,6 +3,7 @@
     binary        every pair is right or wrong: the paper's best (section 6.4), the default
     multiclass    the right pair among P, by softmax
     triplet       the right pair above the hardest of P - 1 wrong ones by a margin
+    sum           all three
 
 Where the wrong pairs come from: train/wrong_pairs.py.  An epoch is a pure function of config, data and the weights
 before it, so a run that goes on from its last whole epoch ends with the bits of one never stopped (on a CPU).
@@ -21,7 +22,7 @@ from torch import Tensor
 from model.imagebert import ImageBert
 from model.losses import contrastive_loss
 from train.checkpoint import own_tensors
-from train.finetune_config import BINARY, MULTICLASS, FinetuneConfig
+from train.finetune_config import BINARY, MULTICLASS, SUM, SUMMED, FinetuneConfig
 from train.gathering import token_hash
 from train.items import Collection
 from train.packing import Rows, Sample, SpecialTokens, build_pack, capacity_for
@@ -174,6 +175,9 @@ def with_one_caption(collection: Collection, images: NDArray[np.int64], seed: in
 
 def loss_of(logits_PB: Tensor, allowed_PB: Tensor, config: FinetuneConfig) -> Tensor:
     """Returns the mean loss over what is allowed; row 0 holds the right pairs (section 5.3)."""
+    if config.loss == SUM:
+        return torch.stack([loss_of(logits_PB, allowed_PB, dataclasses.replace(config, loss=one))
+                            for one in SUMMED]).sum()
     if config.loss == BINARY:
         target_PB = torch.zeros_like(logits_PB)
         target_PB[0] = 1.0

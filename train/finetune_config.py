@@ -7,8 +7,9 @@ from model.config import ModelConfig
 from train.schedule import OptimizerConfig
 from train.wrong_pairs import BOTH, DRAWS, HARD, PACK, SIDES
 
-BINARY, MULTICLASS, TRIPLET = "binary", "multiclass", "triplet"
-LOSSES = (BINARY, MULTICLASS, TRIPLET)
+BINARY, MULTICLASS, TRIPLET, SUM = "binary", "multiclass", "triplet", "sum"
+SUMMED = (BINARY, MULTICLASS, TRIPLET)      # the combinations of section 6.4: each alone, and all three
+LOSSES = (*SUMMED, SUM)
 UNITER = "uniter"
 PRESETS = (UNITER,)
 _PAPER_WIDTH = 768

@@ -25,7 +25,7 @@ def test_a_pair_without_a_permitted_partner_is_not_used():
     for loss in finetune_config.LOSSES:
         found = loss_of(torch.tensor([[1.0, 1.0], [9.0, 9.0], [9.0, 9.0]]), torch.from_numpy(allowed),
                         FinetuneConfig(loss=loss))
-        expected = math.log1p(math.exp(-1)) if loss == "binary" else 0.0
+        expected = math.log1p(math.exp(-1)) if loss in ("binary", "sum") else 0.0
         assert float(found) == pytest.approx(expected, abs=1e-6)
 
 
@@ -37,6 +37,8 @@ def test_losses_by_hand():
     assert float(loss_of(logits, allowed, FinetuneConfig(loss="multiclass"))) == pytest.approx(-math.log(softmax),
                                                                                                rel=1e-5)
     assert float(loss_of(logits, allowed, FinetuneConfig(loss="triplet"))) == pytest.approx(0.1, rel=1e-4)
+    assert float(loss_of(logits, allowed, FinetuneConfig(loss="sum"))) == pytest.approx(
+        softplus.mean() - math.log(softmax) + 0.1, rel=1e-4)
 
 
 def test_every_caption_of_an_image_is_drawn_in_time():
