@@ -81,12 +81,13 @@ RUNS: dict[str, Callable[[], DatasetConfig]] = {"lait": lait, "demo": demo}
 
 
 def build_dataset(out: str, seeds: str, config: DatasetConfig, network: Network, run: Run, *,
-                  block_hashes: str = "", decontaminate: str = "") -> Manifest:
+                  block_hashes: str = "", decontaminate: str = "", recrawl: str = "") -> Manifest:
     """Returns the manifest of the shards built from the web that `seeds` (a file of URLs) leads to.
 
-    A stage that is finished returns at once; a killed build goes on from its committed parts.
+    A stage that is finished returns at once; a killed build goes on from its committed parts.  With `recrawl` (`due` or
+    `all`) the web is asked for what has changed since the current crawl, and what follows is made of that.
     """
-    crawl_pages(out, seeds, config.crawl, network, run)
+    crawl_pages(out, seeds, config.crawl, network, run, recrawl=recrawl)
     # pages; candidates: an image URL, its texts, where it stood on the page
 
     judge(out, config.judge, run)
@@ -154,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--out", required=True, metavar="DIR", help="output root; stages lie in folders below it")
     one.add_argument("--json", action="store_true", help="print the result as JSON")
     crawl.cli.add_seed_options(one)
+    crawl.cli.add_recrawl_option(one)
     crawl.cli.add_network_options(one)
     crawl.cli.add_build_options(one)
     crawl.cli.add_block_option(one)
@@ -214,13 +216,13 @@ def _dataset_command(args: argparse.Namespace) -> int:
     if args.dry_run:
         with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
             print_plans(plan_dataset(args.out, seeds_file(args, folder), config.crawl, config.images, config.judge,
-                                     network, args.run, args.block_hashes), args.json)
+                                     network, args.run, args.block_hashes, args.recrawl), args.json)
         return 0
     with run_lock(args.out):
         seeds = seeds_file(args)
         _write_config(args.out, config, network)
         manifest = build_dataset(args.out, seeds, config, network, args.run, block_hashes=args.block_hashes,
-                                 decontaminate=args.decontaminate)
+                                 decontaminate=args.decontaminate, recrawl=args.recrawl)
     notes = notes_of(args.out)
     if args.json:
         print(json.dumps({

@@ -19,6 +19,7 @@ from crawl.lock import run_lock
 from crawl.plan_print import print_plans
 from crawl.plan_run import plan_crawl, plan_images
 from crawl.policy import FetchPolicy, Network
+from crawl.recrawl import EVERYTHING, WHAT_IS_DUE
 from crawl.rounds import CrawlConfig, crawl_pages
 from crawl.stages import Manifest
 
@@ -33,10 +34,7 @@ def register(subparsers: Any) -> None:
                     "tables pages, links and candidates. Killed or stopped, it goes on where it was. "
                     "`imagebert crawl robots URL` explains what robots.txt says of a URL.")
     add_seed_options(crawl)
-    crawl.add_argument("--recrawl", action="store_true",
-                       help="go on from the current crawl: ask everything it knows again, pages by what changed (ETag, "
-                            "Last-Modified); what stands is not stored twice. Stopped, it goes on; each finished one "
-                            "is followed by another")
+    add_recrawl_option(crawl)
     add_output_options(crawl)
     add_network_options(crawl)
     add_build_options(crawl)
@@ -100,6 +98,15 @@ def add_dry_run_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true",
                         help="ask nobody and write nothing below --out: print what would be fetched next, what would "
                              "not and why, the least time it takes and the hosts that set it")
+
+
+def add_recrawl_option(parser: argparse.ArgumentParser) -> None:
+    """Adds --recrawl: "" without it, else what it asks for."""
+    parser.add_argument("--recrawl", nargs="?", const=WHAT_IS_DUE, default="", choices=(WHAT_IS_DUE, EVERYTHING),
+                        metavar="due|all",
+                        help="go on from the current crawl and ask again for what is due by its own schedule (the "
+                             "default), or for all it knows; pages by what changed (ETag, Last-Modified). What stands "
+                             "is not stored twice. Stopped, it goes on; each finished one is followed by another")
 
 
 def add_block_option(parser: argparse.ArgumentParser) -> None:

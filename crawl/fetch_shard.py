@@ -47,6 +47,7 @@ Outcomes of a row
     ok                     stored (pages: also `truncated`)
     not_modified           a recrawl asked with a condition and got a 304: the row has the address of the earlier bytes
     unchanged              a recrawl got the same bytes again: likewise
+    not_due                a recrawl did not ask yet: the row of before, times and signals of then too
     http_<status>          any other final status, 404 or 500 say; http_304 for one that was not asked for
     timeout_total, too_slow, connect_error, dns_error (no such name), dns_failure (no answer), tls_error,
     protocol_error, disconnected           the network's

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 
 from crawl import urls
 from crawl.records import CrawlEntry, FetchLog, FetchRow, ImageFetch, Link
+from crawl.schedule import ScheduleRules, scheduled
 from crawl.suppress import SUPPRESSED, Suppression
 from crawl.tables import stable_hash
 from crawl.traps import Place, TrapRules, fault_of
 
 DUE, NOFOLLOW, REACHED = "due", "nofollow", "reached_by_redirect"
+STANDS = "stands_until_due"         # of a recrawl's beginning: its row of before is taken over in the first round
 _OUR_LIMIT = "deferred_budget"      # the time of a shard was over: no fault of the URL
 # A later round may end otherwise; everything else that is not ok is the answer.
 _PASSING = frozenset({"timeout_total", "too_slow", "connect_error", "dns_failure", "disconnected", "protocol_error",
@@ -32,6 +34,7 @@ class FrontierRules:
     max_pages_per_site_round: int = 2_000
     max_pages_per_site: int = 20_000       # over all rounds
     traps: TrapRules = dataclasses.field(default_factory=TrapRules)
+    schedule: ScheduleRules = dataclasses.field(default_factory=ScheduleRules)
     follow_nofollow: bool = False          # follow links of rel=nofollow and of pages with robots nofollow
     retries: int = 2                       # later rounds that try a passing fault again
     order_seed: int = 0                    # part of the order of a fetch list
@@ -48,9 +51,9 @@ class FrontierRules:
 
 
 def held_back(entry: CrawlEntry, suppressed: Suppression) -> CrawlEntry:
-    """Returns the entry as the suppress list leaves it: what is due and listed is not fetched any more."""
-    listed = entry.status == DUE and suppressed.names(entry.url)
-    return dataclasses.replace(entry, status=SUPPRESSED) if listed else entry
+    """Returns the entry as the suppress list leaves it: what is listed is neither fetched any more nor taken over."""
+    listed = entry.status in (DUE, STANDS) and suppressed.names(entry.url)
+    return dataclasses.replace(entry, status=SUPPRESSED, next_due="") if listed else entry
 
 
 def telling_links(groups: Iterable[tuple[Link, ...]]) -> tuple[Link, ...]:
@@ -130,10 +133,11 @@ def update(entry: CrawlEntry | None, asked: Sequence[FetchRow], logs: Sequence[F
         return _discovered(links, arrivals, rules, sites, round_number)
     depth = min([entry.depth, *(link.depth for link in links)])
     if logs:
-        return _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number,
-                                            content=content or entry.content), logs[0].outcome, rules)
+        after = _fetched(dataclasses.replace(entry, depth=depth, last_round=round_number,
+                                             content=content or entry.content), logs[0].outcome, rules)
+        return after if after.status == DUE else scheduled(entry, after, logs[0], content, rules.schedule)
     if entry.status in (DUE, REACHED) and arrivals:
-        return dataclasses.replace(entry, depth=depth, status=REACHED, last_round=round_number)
+        return dataclasses.replace(entry, depth=depth, status=REACHED, last_round=round_number, next_due="")
     if entry.status in (NOFOLLOW, "too_deep") and links:
         # A shorter way, or one that may be followed, opens what was closed.
         found = _discovered(links, (), rules, sites, round_number)

@@ -18,6 +18,7 @@ from crawl.frontier import (
     update,
 )
 from crawl.records import STORED, CrawlEntry, FetchLog
+from crawl.schedule import add_days, due_day
 from crawl.suppress import Suppression
 from crawl.tables import read_column
 from crawl.transforms import by_url_key
@@ -80,6 +81,18 @@ class PageContents(beam.PTransform):
 
     def _read(self, path: str) -> Iterator[tuple[str, str]]:
         return zip(read_column(path, "url_key"), read_column(path, "fingerprint"), strict=True)
+
+
+@dataclasses.dataclass
+class DueDays(beam.PTransform):
+    """crawldb -> DueDay rows: how many URLs are due again on which day."""
+
+    def expand(self, entries: Any) -> Any:
+        return (entries | "Due day" >> beam.Map(lambda entry: due_day(entry, entry.status == DUE))
+                | "With a day" >> beam.Filter(lambda day: day is not None)
+                | "By day" >> beam.Map(lambda day: (day.day, day))
+                | "Days" >> beam.CombinePerKey(add_days)
+                | "Day rows" >> beam.Values())
 
 
 @dataclasses.dataclass

@@ -27,8 +27,9 @@ from crawl.suppress import suppression
 from crawl.tables import FileEntry
 
 # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators;
-# 6: a name that does not exist is not asked for again; 7: captures of robots.txt are stored
-FORMAT = 7
+# 6: a name that does not exist is not asked for again; 7: captures of robots.txt are stored;
+# 8: rows of a list may stand
+FORMAT = 8
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from crawl import urls
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import pace_of
-from crawl.records import FetchRow, Host
+from crawl.records import NOT_DUE, FetchRow, Host
 from crawl.robots_access import Access, files_after, is_fresh, robots_url
 
 HOSTS_SHOWN = 20
@@ -86,7 +86,7 @@ class Planner:
 
     def add(self, row: FetchRow) -> None:
         """Takes in a row of a fetch list that has no answer yet."""
-        self.count(self._judged(row), row.url)
+        self.count(NOT_DUE if row.standing else self._judged(row), row.url)
 
     def count(self, reason: str, url: str) -> None:
         """Takes in a URL whose reason is known."""

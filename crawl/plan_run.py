@@ -19,8 +19,8 @@ from crawl.parts import committed
 from crawl.plan import ANSWERED, Plan, Planner
 from crawl.policy import FetchPolicy, Network
 from crawl.records import CrawlEntry, FetchRow, Host, Image
-from crawl.rounds import Crawl, CrawlConfig, Run, Tables, open_crawl, read_state, select_due
-from crawl.stages import Manifest, current, read_manifest, recorded_time
+from crawl.rounds import Crawl, CrawlConfig, Run, Tables, nothing_due, open_crawl, read_state, select_due
+from crawl.stages import Manifest, current, current_manifest, read_manifest, recorded_time
 from crawl.suppress import SUPPRESSED
 from crawl.tables import FileEntry, read_column, read_matching, read_table
 
@@ -28,11 +28,15 @@ _OVER_QUOTA, _LAST_ROUND = "not_selected_quota", "not_selected_max_rounds"
 
 
 def plan_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
-               recrawl: bool = False) -> tuple[Plan, str]:
+               recrawl: str = "") -> tuple[Plan, str]:
     """Returns what the next round of a crawl would fetch and why not what it knows besides, and its manifest's digest.
 
     The digest is "" while the crawl is not finished.
     """
+    if recrawl and (until := nothing_due(out, seeds_file, config, recrawl)):
+        before = current_manifest(out, "crawl")
+        plan = _nothing("page", before, config.fetch, network)
+        return dataclasses.replace(plan, notes=(f"nothing is due before {until}",)), before.digest
     crawl = open_crawl(out, seeds_file, config, network, run, recrawl=recrawl, looks_only=True)
     finished = read_manifest(out, crawl.stage.folder)
     if finished is not None:
@@ -83,9 +87,9 @@ def plan_images(out: str, config: ImagesConfig, network: Network, run: Run, *, r
 
 
 def plan_dataset(out: str, seeds_file: str, crawl: CrawlConfig, images: ImagesConfig, judge: Any, network: Network,
-                 run: Run, block_hashes: str = "") -> list[Plan]:
+                 run: Run, block_hashes: str = "", recrawl: str = "") -> list[Plan]:
     """Returns the plans of both stages that fetch; which images are wanted is known once `judge` has run."""
-    pages, digest = plan_crawl(out, seeds_file, crawl, network, run)
+    pages, digest = plan_crawl(out, seeds_file, crawl, network, run, recrawl=recrawl)
     folder = current(out).get("judge")
     judged = read_manifest(out, folder) if folder else None
     if digest and judged and judged.inputs.get("crawl") == digest and judged.config == as_dict(judge):

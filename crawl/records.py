@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 ALLOW, DENY, UNKNOWN = "allow", "deny", "unknown"
-NOT_MODIFIED, UNCHANGED = "not_modified", "unchanged"
-STORED = frozenset({"ok", NOT_MODIFIED, UNCHANGED})    # outcomes of a fetch whose row has the address of a body
+NOT_MODIFIED, UNCHANGED, NOT_DUE = "not_modified", "unchanged", "not_due"
+STORED = frozenset({"ok", NOT_MODIFIED, UNCHANGED, NOT_DUE})   # outcomes of a fetch whose row has the address of a body
 
 
 class Row:
@@ -55,6 +55,17 @@ class CrawlEntry(Row):
     discovered_round: int
     last_round: int                # -1 before the first fetch
     content: str = ""              # fingerprint of the page it gave last (crawl/fingerprint.py), "" without one
+    interval_s: int = 0            # between two requests of recrawls (crawl/schedule.py), 0 before the first answer
+    next_due: str = ""             # when the next one may be made, "" for at any time
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DueDay(Row):
+    """How many URLs are due again on one day: a row of the table `schedule`."""
+
+    day: str                       # 2026-11-23, "" for at once
+    first: str                     # the first moment of these
+    urls: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -105,6 +116,7 @@ class FetchRow(Row):
     politeness_key: str            # registrable domain, or host:port of an IP literal
     shard: int
     earlier: tuple[Earlier, ...] = ()    # at most one: what a recrawl knows of the URL
+    standing: tuple[FetchLog, ...] = ()  # at most one: its row of before, which counts while it is not due
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

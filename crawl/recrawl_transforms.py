@@ -6,7 +6,7 @@ from typing import Any
 
 import apache_beam as beam
 
-from crawl.frontier import FrontierRules
+from crawl.frontier import STANDS, FrontierRules, fetch_row
 from crawl.records import CrawlEntry, FetchLog, FetchRow
 from crawl.recrawl import due_again, orphan_due, with_earlier
 from crawl.transforms import by_url_key
@@ -15,10 +15,14 @@ from crawl.urls import url_key
 
 @dataclasses.dataclass
 class DueAgain(beam.PTransform):
-    """(crawldb of the crawl before, URLs of the seeds) -> crawldb in which everything known is due again."""
+    """(crawldb of the crawl before, URLs of the seeds) -> crawldb in which what is due at a moment is due again.
+
+    Without a moment that is everything known.
+    """
 
     rules: FrontierRules
     sites: frozenset[str]
+    moment: str
 
     def expand(self, tables: tuple[Any, Any]) -> Any:
         entries, seeds = tables
@@ -28,7 +32,8 @@ class DueAgain(beam.PTransform):
                 | "Due again" >> beam.MapTuple(self._due))
 
     def _due(self, key: str, found: dict[str, Any]) -> CrawlEntry:
-        return due_again(next(iter(found["entries"]), None), next(iter(found["seeds"]), None), self.rules, self.sites)
+        return due_again(next(iter(found["entries"]), None), next(iter(found["seeds"]), None), self.rules, self.sites,
+                         self.moment)
 
 
 @dataclasses.dataclass
@@ -45,11 +50,20 @@ class OrphansDue(beam.PTransform):
 
 @dataclasses.dataclass
 class WithEarlier(beam.PTransform):
-    """(rows of the fetch list, fetch log of the crawl before) -> the rows, with what is held of their URLs."""
+    """(rows of the fetch list, crawldb, fetch log of the crawl before) -> the rows, with what is held of their URLs.
 
-    def expand(self, tables: tuple[Any, Any]) -> Any:
-        rows, logs = tables
-        return ({"rows": rows | "Row key" >> beam.Map(by_url_key), "own": logs | "Log key" >> beam.Map(by_url_key),
+    Of each URL of crawldb that stands until it is due there is a row too.
+    """
+
+    shards: int
+    rules: FrontierRules
+
+    def expand(self, tables: tuple[Any, Any, Any]) -> Any:
+        rows, entries, logs = tables
+        standing = (entries | "Standing" >> beam.Filter(lambda entry: entry.status == STANDS)
+                    | "Standing rows" >> beam.Map(fetch_row, self.shards, self.rules))
+        return ({"standing": standing | "Standing key" >> beam.Map(by_url_key),
+                 "rows": rows | "Row key" >> beam.Map(by_url_key), "own": logs | "Log key" >> beam.Map(by_url_key),
                  "arrived": (logs | "Redirected before" >> beam.Filter(lambda log: log.final_url not in ("", log.url))
                              | "Arrived key" >> beam.Map(lambda log: (url_key(log.final_url), log)))}
                 | "Meet earlier" >> beam.CoGroupByKey()
@@ -57,4 +71,6 @@ class WithEarlier(beam.PTransform):
 
     def _held(self, key: str, found: dict[str, Any]) -> list[FetchRow]:
         own: list[FetchLog] = list(found["own"])
-        return [with_earlier(row, own, list(found["arrived"])) for row in found["rows"]]
+        arrived: list[FetchLog] = list(found["arrived"])
+        return [with_earlier(row, own, arrived, stands) for name, stands in (("rows", False), ("standing", True))
+                for row in found[name]]

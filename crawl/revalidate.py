@@ -51,15 +51,20 @@ def merged_signals(earlier: Earlier, answer: Answer, tokens: frozenset[str]) -> 
     return *kept, *consent.from_headers(answer.headers, tokens)
 
 
+def stored_of(logs: Iterable[FetchLog]) -> FetchLog | None:
+    """Returns the last of a URL's log rows that has its bytes, None without one."""
+    return max((log for log in logs if log.outcome in STORED and log.part),
+               key=lambda one: (one.round, one.url_key), default=None)
+
+
 def earlier_of(logs: Iterable[FetchLog]) -> Earlier | None:
     """Returns what the last of a URL's log rows that has its bytes says of them; None where there is nothing to hold.
 
     A body that was cut is asked for whole.
     """
-    stored = [log for log in logs if log.outcome in STORED and log.part and not log.truncated]
-    if not stored:
+    log = stored_of(log for log in logs if not log.truncated)
+    if log is None:
         return None
-    log = max(stored, key=lambda one: (one.round, one.url_key))
     return Earlier(url=log.final_url, etag=log.etag, last_modified=log.last_modified, content_type=log.content_type,
                    body_bytes=log.body_bytes, sha256=log.sha256, part=log.part, offset=log.offset, length=log.length,
                    signals=tuple(signal for signal in log.signals if signal.name in _HEADER_OF

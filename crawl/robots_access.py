@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import re
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from crawl.consent import from_robots
 from crawl.policy import FetchPolicy
 from crawl.records import ALLOW, DENY, Host, Signal
 from crawl.robots import Decision, Robots
+from crawl.stages import later
 from crawl.tdmrep import PATH as TDMREP_PATH
 from crawl.tdmrep import TdmRep
 
@@ -51,7 +51,7 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
     host = Host(
         authority=authority, robots=state, cause=fetched.outcome, http_status=answer.status,
         hops=len(fetched.redirects), final_url=fetched.final_url, fetched_at=now,
-        expires_at=_later(now, _lifetime(answer.header("cache-control")) if state != "unreachable" else _HOUR),
+        expires_at=later(now, _lifetime(answer.header("cache-control")) if state != "unreachable" else _HOUR),
         unreachable_since="", looks_html=bool(_HTML.match(body)), truncated=state == "ok" and answer.truncated,
         crawl_delay_s=0.0, sitemaps=(), sha256=hashlib.sha256(body).hexdigest(), body=body,
         tdm_cause="", tdm_body=old.tdm_body if old else b"", ai_cause="", ai_body=old.ai_body if old else b"")
@@ -66,7 +66,7 @@ def host_of(authority: str, fetched: Fetched, now: str, policy: FetchPolicy, old
 
 def _unreachable(host: Host, now: str, policy: FetchPolicy, old: Host | None) -> Host:
     since = old.unreachable_since if old and old.unreachable_since else now
-    reprieve = _later(since, policy.robots_reprieve_days * _DAY) > now
+    reprieve = later(since, policy.robots_reprieve_days * _DAY) > now
     if old and old.robots != "unreachable" and reprieve:
         return dataclasses.replace(old, expires_at=host.expires_at, unreachable_since=since)
     return dataclasses.replace(host, robots="unreachable" if reprieve else "unavailable", unreachable_since=since)
@@ -135,11 +135,6 @@ def _lifetime(cache_control: str) -> int:
     """Returns for how many seconds a copy serves: its max-age, at least an hour and at most a day (R-5)."""
     found = _MAX_AGE.search(cache_control)
     return min(_DAY, max(int(found[1]), _HOUR)) if found else _DAY
-
-
-def _later(moment: str, seconds: int) -> str:
-    parsed = datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))
-    return (parsed + datetime.timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 class Access:

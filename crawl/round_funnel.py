@@ -5,7 +5,7 @@ import collections
 from collections.abc import Iterable, Mapping
 
 from crawl.frontier import is_deferred
-from crawl.records import NOT_MODIFIED, STORED, UNCHANGED
+from crawl.records import NOT_DUE, NOT_MODIFIED, STORED, UNCHANGED
 from crawl.stages import Funnel, funnel_of
 from crawl.tables import FileEntry
 
@@ -49,10 +49,12 @@ def standing_note(tables: Tables, before: str) -> str:
     "" where there are none.
     """
     fetched = _outcomes(tables["fetch_log"])
-    told, same = fetched[NOT_MODIFIED], fetched[UNCHANGED]
-    return (f"{told + same} of {fetched.total()} fetches found what the crawl before has ({told} not modified, {same} "
+    told, same, not_due = fetched[NOT_MODIFIED], fetched[UNCHANGED], fetched[NOT_DUE]
+    asked = fetched.total() - not_due
+    waiting = f"{not_due} stored URLs are not due again yet; " if not_due else ""
+    return (f"{waiting}{told + same} of {asked} fetches found what the crawl before has ({told} not modified, {same} "
             f"the same bytes again): their bodies lie in the parts of {before} and of what that carried over"
-            if told + same else "")
+            if told + same + not_due else "")
 
 
 def _outcomes(entries: Iterable[FileEntry]) -> collections.Counter[str]:

@@ -6,33 +6,36 @@
                              selected.json          the first job of the round is done: its files
                              shard-0000/part-*      WARC parts, fetch log, robots answers (crawl/parts.py)
                              pages-* links-* candidates-* sitemap_images-*
+                             schedule-*.parquet     how many URLs are due again on which day (crawl/schedule.py)
                              fetched.json           the second job is done: its files
                     round-05/candidates-*           after the last round: what sitemaps gave to the pages
 
 A killed crawl goes on at the job it was in, and a fetch job inside its parts.  The driver reads names and counts only.
-A recrawl (crawl/recrawl.py) is the same with another beginning: everything that the crawl before knew is due.
+A recrawl (crawl/recrawl.py) is the same with another beginning: what the crawl before knew, when it is due again.
 """
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from crawl import storage, urls
+from crawl import run_log, storage, urls
 from crawl.block_list import BlockFile
-from crawl.config import digest
+from crawl.config import as_dict, digest
 from crawl.errors import UsageError
 from crawl.frontier import DUE, REACHED, FrontierRules, seed_entry
 from crawl.html import ParseLimits
 from crawl.parts import PartLimits, committed
 from crawl.policy import FetchPolicy, Network, require_contact
-from crawl.records import STORED, Candidate, CrawlEntry, FetchLog, FetchRow, Link, Page, SitemapImage, Trap
-from crawl.recrawl import BEFORE, MOMENT, begun
+from crawl.records import STORED, Candidate, CrawlEntry, DueDay, FetchLog, FetchRow, Link, Page, SitemapImage, Trap
+from crawl.recrawl import ASKS, BEFORE, MOMENT, WHAT_IS_DUE, begun
 from crawl.round_funnel import deferred, funnels, rows_of, standing_note
+from crawl.schedule import idle_until
 from crawl.seeds import read_seeds, way_out
 from crawl.sitemaps import SitemapRules
-from crawl.stages import Manifest, Stage
+from crawl.stages import Manifest, Stage, current_manifest
 from crawl.suppress import suppression
 from crawl.tables import FileEntry, from_row, read_table
 
@@ -41,8 +44,9 @@ from crawl.tables import FileEntry, from_row, read_table
 # 7: links without identifiers of a visit; 8: images of sitemaps are candidates; 9: code pages by letters;
 # 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds;
 # 12: metadata records, validators; 13: a name that does not exist is not asked for again;
-# 14: the captures of robots.txt and its like are stored, and rows name the file that decided
-FORMAT = 14
+# 14: the captures of robots.txt and its like are stored, and rows name the file that decided;
+# 15: crawldb knows when a URL is due again
+FORMAT = 15
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
@@ -80,6 +84,8 @@ class Crawl:
     seeds: tuple[str, ...]
     run: Run
     before: Manifest | None = None         # the crawl that a recrawl goes on from
+    moment: str = ""                       # when that began
+    asks: str = ""                         # what it asks for: due, or all
 
     def number(self, rounds: list[Tables]) -> int:
         """Returns the number of the round after those: numbers go on from crawl to crawl, so record ids differ."""
@@ -100,14 +106,21 @@ class Crawl:
 
 
 def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
-                recrawl: bool = False) -> Manifest:
+                recrawl: str = "") -> Manifest:
     """Returns the manifest of the tables pages, candidates, links, fetch_log, fetch_list, hosts, crawldb, seeds, traps.
 
     Args:
-        recrawl: go on from the current crawl of `out`, which is no end: ask its pages for what has changed.
+        recrawl: go on from the current crawl of `out`, which is no end, and ask for what has changed: of what is `due`
+            by its schedule, or of `all`.  Where nothing is due, the current crawl is what is returned.
 
     Raises UsageError for a bad seeds file, when no seed at all can be fetched, and when there is no crawl to recrawl.
     """
+    if recrawl and (until := nothing_due(out, seeds_file, config, recrawl)):
+        before = current_manifest(out, "crawl")
+        run_log.event("nothing_due", folder=before.folder, until=until)
+        print(f"crawl: nothing of {before.folder} is due before {until}; --recrawl all asks for everything now",
+              file=sys.stderr)
+        return before
     crawl = open_crawl(out, seeds_file, config, network, run, recrawl=recrawl)
     finished = crawl.stage.finished()
     if finished is not None:
@@ -122,16 +135,28 @@ def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network
 
 
 def open_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
-               recrawl: bool = False, looks_only: bool = False) -> Crawl:
+               recrawl: str = "", looks_only: bool = False) -> Crawl:
     """Returns the crawl of these seeds, new, half done or finished; with `looks_only` nothing is written."""
     seeds = read_seeds(seeds_file)
     require_contact(config.fetch, network, seeds)
-    inputs, before = {"seeds": digest(list(seeds))}, None
+    inputs, before, moment = {"seeds": digest(list(seeds))}, None, ""
     if recrawl:
-        before, moment = begun(out)
-        inputs |= {BEFORE: before.digest, MOMENT: moment}
+        before, moment = begun(out, recrawl)
+        inputs |= {BEFORE: before.digest, MOMENT: moment, ASKS: recrawl}
     stage = Stage.open(out, "crawl", FORMAT, config, inputs, fetches=True, looks_only=looks_only)
-    return Crawl(stage, config, network, seeds, run, before)
+    return Crawl(stage, config, network, seeds, run, before, moment, recrawl)
+
+
+def nothing_due(out: str, seeds_file: str, config: CrawlConfig, recrawl: str) -> str:
+    """Returns the time before which a recrawl has nothing to ask for, "" where it has, or may have.
+
+    With other seeds or settings than the crawl before it may.
+    """
+    before, moment = begun(out, recrawl)
+    is_same = before.inputs.get("seeds") == digest(list(read_seeds(seeds_file))) and before.config == as_dict(config)
+    if recrawl != WHAT_IS_DUE or not is_same or "schedule" not in before.tables:
+        return ""
+    return idle_until((day for path in before.paths("schedule") for day in read_table(path, DueDay)), moment)
 
 
 def _select(crawl: Crawl, rounds: list[Tables]) -> Tables:
@@ -145,7 +170,7 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
     """Returns crawldb and the fetch lists of the next round, written below `directory` and named relative to it."""
     number, earlier = crawl.number(rounds), crawl.before
     from crawl.fetch_transforms import WriteFetchLists
-    from crawl.frontier_transforms import HoldBack, PageContents, SelectDue, UpdateCrawl
+    from crawl.frontier_transforms import DueDays, HoldBack, PageContents, SelectDue, UpdateCrawl
     from crawl.recrawl_transforms import DueAgain, OrphansDue, WithEarlier
     from crawl.sitemap_transforms import NamedSitemaps
     from crawl.transforms import ReadTable, ReadTables, WriteTable, entries_of, given, merged
@@ -166,23 +191,26 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
                 entries = entries | "Orphans" >> OrphansDue(crawl.number([]), config.frontier, sites)
         elif earlier:
             known = root | "Known" >> ReadTable(earlier.paths("crawldb"), CrawlEntry)
-            entries = (known, root | "Seeds" >> given(list(crawl.seeds))) | DueAgain(config.frontier, sites)
+            entries = (known, root | "Seeds" >> given(list(crawl.seeds))) | DueAgain(
+                config.frontier, sites, crawl.moment if crawl.asks == WHAT_IS_DUE else "")
         else:
             entries = root | "Seeds" >> given([seed_entry(url) for url in crawl.seeds])
         entries = entries | "Hold back" >> HoldBack(suppression(crawl.stage.out)) | "Close traps" >> CloseTraps(
             config.frontier)
         (entries | "Largest traps" >> LargestTraps()
          | "Write traps" >> WriteTable(directory, "traps", Trap, "group", 1))
+        (entries | "Schedule" >> DueDays()
+         | "Write schedule" >> WriteTable(directory, "schedule", DueDay, "day", 1))
         entries | "Write crawldb" >> WriteTable(directory, "crawldb", CrawlEntry, "url_key", config.buckets)
         entries | "Write seeds" >> WriteTable(directory, "seeds", CrawlEntry, "url_key", 1, only=("depth", 0))
         selected = entries | "Select due" >> SelectDue(config.frontier, config.shards)
         if earlier:
             logs = root | "Earlier logs" >> ReadTable(earlier.paths("fetch_log"), FetchLog)
-            selected = (selected, logs) | "Hold earlier" >> WithEarlier()
+            selected = (selected, entries, logs) | "Hold earlier" >> WithEarlier(config.shards, config.frontier)
         selected | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
 
     crawl.run(f"crawl: select round {number}", build)
-    buckets = {"crawldb": config.buckets, "seeds": 1, "traps": 1, "fetch_list": config.shards}
+    buckets = {"crawldb": config.buckets, "seeds": 1, "traps": 1, "schedule": 1, "fetch_list": config.shards}
     return {name: tuple(entries_of(directory, name, count)) for name, count in buckets.items()}
 
 
@@ -258,7 +286,7 @@ def _commit(crawl: Crawl, rounds: list[Tables], last: Tables) -> Manifest:
                       for name in ("pages", "candidates", "links", "fetch_log", "hosts", "warc", "robots",
                                    "fetch_list", "sitemap_images")}
     from_sitemaps = _name_images(crawl, rounds)["candidates"]
-    tables |= {name: last[name] for name in ("crawldb", "seeds", "traps")}
+    tables |= {name: last[name] for name in ("crawldb", "seeds", "traps", "schedule")}
     tables["candidates"] += from_sitemaps
     if put_off := deferred(tables):
         notes.append(f"{put_off} fetches were put off (outcomes deferred_*), to be tried again in a later round")

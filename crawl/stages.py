@@ -10,6 +10,7 @@ a new folder beside the old one and an unchanged one is skipped.  A manifest hol
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import importlib.metadata
 import json
@@ -26,6 +27,7 @@ from crawl.suppress import PURGE
 from crawl.tables import FileEntry, add_digests, from_row
 
 MANIFEST = "manifest.json"
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 # What reading JSON raises that is cut, or holds other things than were written.
 _NOT_AS_WRITTEN = (ValueError, KeyError, TypeError, AttributeError)
 # What may change bytes downstream.
@@ -322,8 +324,17 @@ def recorded_time() -> str:
 
     `SOURCE_DATE_EPOCH` (reproducible-builds.org) fixes it, so that two runs over an unchanged web give equal bytes.
     """
-    import datetime
     fixed = os.environ.get("SOURCE_DATE_EPOCH")
     moment = (datetime.datetime.fromtimestamp(int(fixed), datetime.UTC) if fixed
               else datetime.datetime.now(datetime.UTC))
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.strftime(_TIME)
+
+
+def later(moment: str, seconds: int) -> str:
+    """Returns the recorded time that is so many seconds after another.
+
+    >>> later("2026-11-23T23:59:59.000001Z", 2)
+    '2026-11-24T00:00:01.000001Z'
+    """
+    parsed = datetime.datetime.fromisoformat(moment.replace("Z", "+00:00"))
+    return (parsed + datetime.timedelta(seconds=seconds)).strftime(_TIME)

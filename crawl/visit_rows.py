@@ -11,7 +11,7 @@ from crawl.block_list import BlockList
 from crawl.errors import UsageError
 from crawl.page_refusal import PageRefusals
 from crawl.policy import FetchPolicy
-from crawl.records import NOT_MODIFIED, STORED, UNCHANGED, Earlier, FetchLog, ImageLog
+from crawl.records import NOT_DUE, NOT_MODIFIED, STORED, UNCHANGED, Earlier, FetchLog, FetchRow, ImageLog
 from crawl.request_head import request_head
 from crawl.revalidate import validators
 from crawl.sniff import sniff
@@ -44,6 +44,8 @@ class VisitRows:
 
     def kept(self, visit: Visit) -> Kept:
         """Returns the log row of a visit and its bytes: to be stored where it is `ok`, for the quarantine where not."""
+        if visit.row.standing:
+            return Kept(_not_due(visit.row, self._round))
         answer = visit.fetched.answer
         log = self._row(visit)
         held = self._held(visit, log)
@@ -124,6 +126,12 @@ class VisitRows:
         asked = visit.conditions
         head = request_head(log.final_url, log.kind, self._policy.header, asked)
         return warc.request(head, log.final_url, warc.record_id(log.url_key, log.round), log.fetched_at)
+
+
+def _not_due(row: FetchRow, round_number: int) -> FetchLog:
+    """Returns the row of a URL that is not asked for yet: that of before, with the times and signals of then."""
+    return dataclasses.replace(row.standing[0], outcome=NOT_DUE, depth=row.depth, kind=row.kind, round=round_number,
+                               revisit_part="", revisit_offset=0, revisit_length=0)
 
 
 def _standing(log: FetchLog, earlier: Earlier, held: warc.Response, answer: Answer) -> FetchLog:

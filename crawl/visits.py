@@ -18,7 +18,7 @@ from crawl.fetch import Client
 from crawl.partitions import Partitions, Pauses
 from crawl.policy import FetchPolicy, Network, refusal
 from crawl.politeness import Scheduler, pace_of
-from crawl.records import DENY, NOT_MODIFIED, FetchRow, Host, Signal
+from crawl.records import DENY, NOT_DUE, NOT_MODIFIED, FetchRow, Host, Signal
 from crawl.revalidate import NOT_MODIFIED_STATUS, conditions, is_about, merged_signals
 from crawl.robots_access import Access, files_after, host_of, is_fresh, robots_url, with_file, without_file
 from crawl.stages import recorded_time
@@ -130,7 +130,7 @@ class Visits:
     def _admit(self, row: FetchRow) -> None:
         self._open_rows += 1
         task = _Task(row.url, row, "")
-        reason = self._refusal(row.url)
+        reason = NOT_DUE if row.standing else self._refusal(row.url)
         if reason:
             self._finish(task, reason)
         else:

@@ -167,6 +167,8 @@ def _data_input(name: str, recorded: str, root: str, value: dict[str, Any]) -> C
     """Checks an input that is no stage: a word list or a model of the code, the scorer, the seeds."""
     if recorded in _installed(value):
         return Check(f"input {name}", OK, f"{recorded[:12]}, as in the installed code")
+    if name == "asks":
+        return Check("input asks", RECORDED, f"the recrawl asked for {recorded}")
     if name == "moment":
         return Check("input moment", RECORDED, f"the recrawl began at {recorded}")
     if name == "seeds" and root and _seeds_digest(storage.join(root, "seeds.txt")) == recorded:

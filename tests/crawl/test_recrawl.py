@@ -36,7 +36,7 @@ from tests.crawl.running import run
 from tests.crawl.test_recrawl import CONFIG
 from crawl.policy import Network
 network = Network(connect_to=(sys.argv[3],), allow_hosts=("*.test",), min_delay_s=0.0)
-crawl_pages(sys.argv[1], sys.argv[2], CONFIG, network, run, recrawl=True)
+crawl_pages(sys.argv[1], sys.argv[2], CONFIG, network, run, recrawl="all")
 """
 
 
@@ -103,12 +103,13 @@ def _fixed_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
 
 
-def crawled(web: Web, folder: pathlib.Path, *, recrawl: bool = False, config: CrawlConfig = CONFIG,
+def crawled(web: Web, folder: pathlib.Path, *, recrawl: bool | str = "", config: CrawlConfig = CONFIG,
             seeds: str = "http://a.test/\nhttp://b.test/\n") -> Manifest:
     (folder / "seeds.txt").write_text(seeds)
     web.log.clear()
     web.headers.clear()
-    return crawl_pages(str(folder / "out"), str(folder / "seeds.txt"), config, web.network(), run, recrawl=recrawl)
+    return crawl_pages(str(folder / "out"), str(folder / "seeds.txt"), config, web.network(), run,
+                       recrawl="all" if recrawl is True else recrawl or "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -341,7 +342,7 @@ def test_a_page_that_no_redirect_leads_to_any_more_is_asked_for_itself(web: Web,
     web.on("http://a.test/robots.txt", status=404)
     web.on("http://a.test/", body=b"<a href=/old>1</a>")
     config = dataclasses.replace(CONFIG, frontier=FrontierRules(retries=0, scope="any"))
-    for recrawl in (False, True):
+    for recrawl in ("", "all"):
         manifest = crawled(web, tmp_path, seeds="http://a.test/\n", config=config, recrawl=recrawl)
         known = {entry.url: entry.status for entry in rows(manifest, "crawldb", CrawlEntry)}
         assert known["http://b.test/new"] == "reached_by_redirect"
@@ -376,10 +377,10 @@ def entry(status: str, **more: Any) -> CrawlEntry:
     ("due", "due"), ("out_of_scope", "due"), ("http_410", "http_410"), ("nofollow", "nofollow"),
     ("reached_by_redirect", "reached_by_redirect")])
 def test_what_is_due_again(status: str, after: str) -> None:
-    found = due_again(entry(status), None, FrontierRules(), frozenset({"a.test"}))
+    found = due_again(entry(status), None, FrontierRules(), frozenset({"a.test"}), "")
     assert (found.status, found.depth, found.retries, found.last_round) == (after, 3, 0, 1)
-    assert due_again(entry(status), "http://a.test/x", FrontierRules(), frozenset()).status == "due"
-    elsewhere = due_again(entry(status), None, FrontierRules(), frozenset({"b.test"}))
+    assert due_again(entry(status), "http://a.test/x", FrontierRules(), frozenset(), "").status == "due"
+    elsewhere = due_again(entry(status), None, FrontierRules(), frozenset({"b.test"}), "")
     assert elsewhere.status == (after if after != "due" else "out_of_scope")
 
 
