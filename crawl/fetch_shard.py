@@ -1,7 +1,8 @@
 """Fetches one shard of a fetch list and commits what came back part by part: the measured step of a crawl.
 
     fetch_shard(list_path, directory, out, policy, network, round, kind, *,
-                known_hosts=(), limits=PartLimits(), blocked=BlockFile(), progress=None, shards=1, lease_s=None)
+                known_hosts=(), limits=PartLimits(), blocked=BlockFile(), progress=None, shards=1, lease_s=None,
+                addresses={})
                 -> Iterator[crawl.parts.Part]
 
         list_path    Parquet table of crawl.records.FetchRow of ONE shard, sorted by order_key; rows are streamed
@@ -18,6 +19,7 @@
         progress     called with a crawl.tally.Tally, never more than about 5 times a second
         shards       how many fetch lists there are: a server belongs to one of them (crawl/partitions.py)
         lease_s      life of the leases; None for twice the longest request and half a minute
+        addresses    politeness key -> address of the servers that the lists grouped by it (crawl/address_groups.py)
 
     Yields every part of the shard, those of an earlier run first, each after it is committed; an empty list yields
     nothing.  Run again, it fetches only the rows without a committed log row; over a finished shard it fetches nothing.
@@ -70,7 +72,8 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from crawl import quarantine, storage, urls, warc
 from crawl.block_list import BlockFile, BlockList
@@ -88,6 +91,7 @@ from crawl.tally import Tally
 from crawl.visit_rows import VisitRows
 from crawl.visits import Visits
 
+_NO_ADDRESSES: Mapping[str, str] = types.MappingProxyType({})
 _WAIT_S = 0.5                      # between two looks at a shard that another worker fetches
 
 _log = logging.getLogger(__name__)
@@ -97,7 +101,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
                 *, known_hosts: Sequence[str] = (), limits: PartLimits = PartLimits(),     # noqa: B008, it is frozen
                 blocked: BlockFile = BlockFile(),                                          # noqa: B008, it is frozen
                 progress: Callable[[Tally], None] | None = None, shards: int = 1,
-                lease_s: float | None = None) -> Iterator[Part]:
+                lease_s: float | None = None, addresses: Mapping[str, str] = _NO_ADDRESSES) -> Iterator[Part]:
     """Yields the committed parts of a shard, old ones first, fetching whatever has no committed row yet.
 
     Raises TimeoutError when another worker holds the shard for longer than any worker needs, and UsageError when a part
@@ -120,7 +124,7 @@ def fetch_shard(list_path: str, directory: str, out: str, policy: FetchPolicy, n
         todo = (row for row in read_table(list_path, FetchRow) if row.url_key not in seen.done)
         tally = Tally(len(seen.done), total, progress)
         partitions = Partitions(first.shard, shards, lambda number: dial if number == first.shard else Lease(
-            storage.join(directory, shard_name(number), "dial.lease"), lasts_s))
+            storage.join(directory, shard_name(number), "dial.lease"), lasts_s), addresses=addresses)
         visits = Visits(policy, network, kind, seen.hosts, partitions=partitions)
         with (contextlib.closing(partitions), BlockList(blocked, policy.max_pixels) as block_list,
               PageRefusals(policy) as refusals,

@@ -9,6 +9,7 @@ from typing import Any
 import apache_beam as beam
 
 from crawl import progress, storage
+from crawl.address_groups import addresses_of, as_mapping, with_shard
 from crawl.archive_inputs import Archive
 from crawl.archive_run import ArchiveConfig, read_archive_of
 from crawl.block_list import BlockFile, BlockList
@@ -20,27 +21,48 @@ from crawl.page_work import ParseSettings, page_sandbox, parsed_pages
 from crawl.parse import links_of_refused
 from crawl.parts import Part, PartLimits, remove_leftovers, shard_name
 from crawl.policy import FetchPolicy, Network
-from crawl.records import STORED, FetchLog, FetchRow, Image, ImageLog
+from crawl.records import STORED, FetchLog, FetchRow, Image, ImageLog, ServerAddress
 from crawl.sitemaps import Named, SitemapRules
 from crawl.stages import record_as, recorded_epoch
 from crawl.suppress import Suppression
 from crawl.table_run import TableConfig, read_table_of
-from crawl.tables import FileEntry, read_matching, read_table, stable_hash
-from crawl.transforms import bucket_name, by_url_key, write_bucket
+from crawl.tables import FileEntry, read_matching, read_plain, read_table, stable_hash
+from crawl.transforms import WriteTable, bucket_name, by_url_key, write_bucket
 from crawl.warc import read_response
 
 # Name of the table of FetchRows: one file a fetch shard.
 FETCH_LIST = "fetch_list"
+ADDRESSES = "addresses"            # of ServerAddresses, where there are several shards
 
 
 @dataclasses.dataclass
 class WriteFetchLists(beam.PTransform):
-    """FetchRows -> one committed list a shard, sorted by order_key, empty ones too; output: the shards' numbers."""
+    """FetchRows -> one committed list a shard, sorted by order_key, empty ones too; output: the shards' numbers.
+
+    Servers that were met before are put with those of their address; the table `addresses` says which.
+    """
 
     directory: str
     shards: int
+    hosts: tuple[str, ...] = ()    # tables of what was met before
 
     def expand(self, rows: Any) -> Any:
+        if self.shards > 1:
+            rows = self._grouped(rows)
+        return self._written(rows)
+
+    def _grouped(self, rows: Any) -> Any:
+        known = (rows.pipeline | "Hosts files" >> beam.Create(self.hosts, reshuffle=False)
+                 | "Addresses" >> beam.FlatMap(lambda path: addresses_of(read_plain(path, ("authority", "address"))))
+                 | "Smallest" >> beam.CombinePerKey(min))
+        written = (known | "Address rows" >> beam.MapTuple(ServerAddress)
+                   | "Write addresses" >> WriteTable(self.directory, ADDRESSES, ServerAddress, "politeness_key", 1))
+        # A list is fetched as soon as it is written, so the table has to be there before any row is in its shard.
+        return rows | "By address" >> beam.Map(
+            lambda row, addresses, table: with_shard(row, self.shards, addresses),
+            beam.pvalue.AsDict(known), beam.pvalue.AsList(written))
+
+    def _written(self, rows: Any) -> Any:
         markers = rows.pipeline | "Lists" >> beam.Create([(shard, None) for shard in range(self.shards)])
         keyed = rows | "By shard" >> beam.Map(lambda row: (row.shard, row))
         return ((keyed, markers) | "With empty lists" >> beam.Flatten()
@@ -82,9 +104,11 @@ class FetchShards(beam.PTransform):
     def _fetch(self, shard: int) -> Iterator[Part]:
         record_as(self.epoch)
         path = storage.join(self.lists, bucket_name(FETCH_LIST, shard, self.shards) + ".parquet")
+        grouped = storage.join(self.lists, bucket_name(ADDRESSES, 0, 1) + ".parquet")
         yield from fetch_shard(path, self.directory, self.out, self.policy, self.network, self.round_number, self.kind,
                                known_hosts=self.known_hosts, limits=self.limits, blocked=self.blocked,
                                shards=self.shards,
+                               addresses=as_mapping(read_table(grouped, ServerAddress)) if self.shards > 1 else {},
                                progress=functools.partial(progress.report, f"{self.kind}s fetched", shard))
         # Also where the list is empty: other shards take a lease here, and may be killed as they do.
         remove_leftovers(storage.join(self.directory, shard_name(shard)))

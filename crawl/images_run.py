@@ -28,8 +28,8 @@ from crawl.tables import FileEntry
 
 # 3: ai.txt and licences are signals, headers of a refused answer; 4: content_type; 5: lists and logs know validators;
 # 6: a name that does not exist is not asked for again; 7: captures of robots.txt are stored;
-# 8: rows of a list may stand
-FORMAT = 8
+# 8: rows of a list may stand; 9: hosts know their address, lists are grouped by it
+FORMAT = 9
 Run = Callable[[str, Callable[[Any], None]], None]
 Files = tuple[FileEntry, ...]
 
@@ -156,7 +156,7 @@ def _selected(root: Any, asked: Asked, directory: str) -> tuple[Any, Any, Any]:
         rows, carried = (wanted, read["known"]) | "Split known" >> SplitKnown(
             config.shards, rules, asked.stage.out, None if same_list else asked.blocked, config.fetch.max_pixels,
             asked.blocked.suppressed)
-    return wanted, rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards), carried
+    return wanted, rows | "Write fetch lists" >> WriteFetchLists(directory, config.shards, asked.hosts), carried
 
 
 def _commit(stage: Stage, config: ImagesConfig, known: Manifest | None) -> Manifest:

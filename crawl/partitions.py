@@ -13,9 +13,10 @@ import contextlib
 import functools
 import heapq
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 
-from crawl.frontier import shard_of
+from crawl.address_groups import shard_of_server
 from crawl.lease import Lease, LeaseLost
 
 Pauses = dict[str, tuple[float, float]]     # politeness key -> seconds to leave it alone, its Crawl-delay
@@ -23,30 +24,33 @@ Pauses = dict[str, tuple[float, float]]     # politeness key -> seconds to leave
 _TRY_S = 1.0                       # between two tries of one partition
 _MOST_NOTED = 10_000               # servers in one lease, those with the longest pauses
 _NO_PAUSE = (0.0, 0.0)
+_NO_ADDRESSES: Mapping[str, str] = types.MappingProxyType({})
 
 
 class Partitions:
     """The partitions that one worker holds; without `leases` it holds everything, for ever."""
 
     def __init__(self, own: int = 0, count: int = 1, leases: Callable[[int], Lease] | None = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:
+                 clock: Callable[[], float] = time.monotonic, addresses: Mapping[str, str] = _NO_ADDRESSES) -> None:
         """Args:
             own: of the worker's fetch list.
             count: how many there are.
             leases: makes that of a partition.
+            addresses: politeness key -> address, of servers that the fetch lists grouped.
         """
         self.pauses_of: Callable[[int], Pauses] = lambda number: {}     # of the servers that were asked from here
         self.own = own
         self._count = count
         self._make = leases
         self._clock = clock
+        self._addresses = addresses
         self._leases: dict[int, Lease] = {}
         self._since: dict[int, float] = {}
         self._next_try: dict[int, float] = {}
 
     def of(self, key: str) -> int:
         """Returns the partition of a politeness key."""
-        return shard_of(key, self._count) if self._count > 1 else self.own
+        return shard_of_server(key, self._count, self._addresses) if self._count > 1 else self.own
 
     def is_held(self, number: int) -> bool:
         """Returns whether servers of a partition may be queued for dialling."""

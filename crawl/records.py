@@ -202,6 +202,15 @@ class Host(Row):
     ai_body: bytes = b""           # that file, empty without one
     visit_time: str = ""           # Visit-time for our agent as written: recorded, not obeyed
     captures: tuple[Capture, ...] = ()   # every answer that this rests on, in order (crawl/robots_captures.py)
+    address: str = ""              # IP address that the authority itself answered from, "" where it did not
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ServerAddress(Row):
+    """Where a server was met before: a row of the table `addresses` of a fetch in several shards."""
+
+    politeness_key: str
+    address: str                   # the smallest, as text, of its hosts' public ones
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -45,8 +45,8 @@ from crawl.tables import FileEntry, from_row, read_table
 # 10: fingerprints of pages, URLs beyond the limit of a trap are closed; 11: lazy posters, objects, backgrounds;
 # 12: metadata records, validators; 13: a name that does not exist is not asked for again;
 # 14: the captures of robots.txt and its like are stored, and rows name the file that decided;
-# 15: crawldb knows when a URL is due again
-FORMAT = 15
+# 15: crawldb knows when a URL is due again; 16: hosts know their address, lists are grouped by it
+FORMAT = 16
 Run = Callable[[str, Callable[[Any], None]], None]
 Tables = dict[str, tuple[FileEntry, ...]]
 
@@ -103,6 +103,11 @@ class Crawl:
     def paths(self, entries: Iterable[FileEntry]) -> tuple[str, ...]:
         """Returns the full names of files that are relative to the stage folder."""
         return tuple(storage.join(self.stage.directory, entry.name) for entry in entries)
+
+    def known_hosts(self, rounds: list[Tables]) -> tuple[str, ...]:
+        """Returns the tables `hosts` of the crawl before and of the rounds so far."""
+        return (self.before.paths("hosts") if self.before else ()) + tuple(
+            path for tables in rounds for path in self.paths(tables["hosts"]))
 
 
 def crawl_pages(out: str, seeds_file: str, config: CrawlConfig, network: Network, run: Run, *,
@@ -207,7 +212,7 @@ def select_due(crawl: Crawl, rounds: list[Tables], directory: str) -> Tables:
         if earlier:
             logs = root | "Earlier logs" >> ReadTable(earlier.paths("fetch_log"), FetchLog)
             selected = (selected, entries, logs) | "Hold earlier" >> WithEarlier(config.shards, config.frontier)
-        selected | "Write fetch lists" >> WriteFetchLists(directory, config.shards)
+        selected | "Write fetch lists" >> WriteFetchLists(directory, config.shards, crawl.known_hosts(rounds))
 
     crawl.run(f"crawl: select round {number}", build)
     buckets = {"crawldb": config.buckets, "seeds": 1, "traps": 1, "schedule": 1, "fetch_list": config.shards}
@@ -223,14 +228,11 @@ def _fetch_and_parse(crawl: Crawl, rounds: list[Tables], selected: Tables) -> Ta
     from crawl.fetch_transforms import FetchShards, ParseParts
     from crawl.transforms import WriteTable, entries_of, given
     directory, config = crawl.directory(number), crawl.config
-    known_hosts = (crawl.before.paths("hosts") if crawl.before else ()) + tuple(
-        path for tables in rounds for path in crawl.paths(tables["hosts"]))
-
     def build(root: Any) -> None:
         shards = root | "Shards" >> given(list(range(config.shards)))
         parts = shards | "Fetch pages" >> FetchShards(
             directory, directory, crawl.stage.out, config.shards, config.fetch, crawl.network, number, "page",
-            config.parts, known_hosts, BlockFile(suppressed=suppression(crawl.stage.out)))
+            config.parts, crawl.known_hosts(rounds), BlockFile(suppressed=suppression(crawl.stage.out)))
         pages, links, candidates, images = parts | "Parse pages" >> ParseParts(
             crawl.stage.out, directory, config.fetch, config.parse, config.sitemaps)
         pages | "Write pages" >> WriteTable(directory, "pages", Page, "url_key", config.buckets)

@@ -344,6 +344,8 @@ class Visits:
                     self._queue(_Task(url, None, task.authority, host, task.answers), first=True)
                     return
                 host = without_file(host, url, outcome)
+            first = task.answers[0].answer if task.answers else fetched.answer
+            host = dataclasses.replace(host, address=first.ip)
             self.new_hosts.append(host)
             self.new_answers[host.authority] = task.answers
         self._open(host)

@@ -28,8 +28,8 @@ URL = "http://a.test/x"
 def log(url: str = URL, outcome: str = "ok", final_url: str = "", depth: int = 1) -> FetchLog:
     return FetchLog(url_key=urls.url_key(url), url=url, kind="page", depth=depth, outcome=outcome, http_status=0,
                     final_url=final_url or url, redirects=(), content_type="",
-                    fetched_at="2026-01-01T00:00:00.000000Z", body_bytes=0, truncated=False, signals=(), permission="unknown", part="", offset=0, length=0, sha256="",
-                    warc_record_id="", round=0)
+                    fetched_at="2026-01-01T00:00:00.000000Z", body_bytes=0, truncated=False, signals=(),
+                    permission="unknown", part="", offset=0, length=0, sha256="", warc_record_id="", round=0)
 
 
 def link(url: str = URL, depth: int = 1, nofollow: bool = False, source: str = "s") -> Link:
