@@ -130,6 +130,7 @@ def parser() -> argparse.ArgumentParser:
     import train.cli_trained_on
     from shards.cli_images import add_image_options
     from shards.cli_regions import add_inline_option
+    from shards.cli_repeat import add_from_option
 
     top = _OneLineParser(
         prog="imagebert", formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -163,6 +164,7 @@ def parser() -> argparse.ArgumentParser:
     filter.cli.add_preset_options(one)
     add_image_options(one)
     add_inline_option(one)
+    add_from_option(one)
     crawl.cli.add_dry_run_option(one)
     one.set_defaults(command=_dataset_command)
 
@@ -194,6 +196,9 @@ def _dataset_command(args: argparse.Namespace) -> int:
     from filter.quality import model_digest
     from filter.scoring import scorer_digest
     from shards.cli_images import stored_as
+    from shards.cli_repeat import repeat_build
+    if args.manifest:
+        return repeat_build(args)
     judge_config, filter_config = preset_of(args)
     config = dataclasses.replace(args.config, judge=judge_config, filter=filter_config,
                                  crawl=crawl_from(args, args.config.crawl),

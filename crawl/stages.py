@@ -108,7 +108,7 @@ def read_manifest(out: str, folder: str) -> Manifest | None:
     if not storage.exists(path):
         return None
     try:
-        manifest = _decode(json.loads(storage.read_bytes(path)), out, folder)
+        manifest = decode_manifest(json.loads(storage.read_bytes(path)), out, folder)
     except (OSError, *_NOT_AS_WRITTEN) as error:
         raise UsageError(f"{path}: damaged ({type(error).__name__}: {error}); copy it again, or remove "
                          f"{storage.join(out, folder)} to build the stage again") from error
@@ -125,7 +125,8 @@ def read_manifest(out: str, folder: str) -> Manifest | None:
     return manifest
 
 
-def _decode(value: Any, out: str, folder: str) -> Manifest:
+def decode_manifest(value: Any, out: str, folder: str) -> Manifest:
+    """Returns the manifest that plain JSON values hold; raises what such values raise that are of something else."""
     tables = {name: tuple(from_row(FileEntry, entry | {"outcomes": [tuple(pair) for pair in entry["outcomes"]]})
                           for entry in entries) for name, entries in value["tables"].items()}
     funnel = tuple(Funnel(line["stage"], line["unit"], line["rows_in"],

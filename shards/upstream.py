@@ -24,9 +24,14 @@ def upstream(directory: str) -> dict[str, Manifest]:
     root = root_of(directory)
     if not root:
         return {}
-    found: dict[str, Manifest] = {}
     first = read_manifest(root, storage.absolute(directory).removeprefix(root).strip("/"))
-    waiting = [first] if first else []
+    return made_from(root, first) if first else {}
+
+
+def made_from(root: str, first: Manifest) -> dict[str, Manifest]:
+    """Returns stage -> manifest of `first` and of all that it was made from, as far as the root has it."""
+    found: dict[str, Manifest] = {}
+    waiting = [first]
     while waiting:
         manifest = waiting.pop()
         if manifest.stage in found:

@@ -56,10 +56,9 @@ def vocab(out: str, config: VocabConfig, run: Callable[[str, Callable[[Any], Non
 
 
 def _copied(out: str, path: str) -> Manifest:
-    if not os.path.isfile(path):
+    if not storage.exists(path) or not storage.is_remote(path) and os.path.isdir(path):
         raise UsageError(f"{path}: no such vocabulary; give a vocab.txt, one word piece a line, or none to train one")
-    with open(path, "rb") as file:
-        data = file.read()
+    data = storage.read_bytes(path)
     parse_vocab(data, path)
     # The file's bytes count, not where it lies.
     stage = Stage.open(out, "vocab", FORMAT, VocabConfig(), {"file": hashlib.sha256(data).hexdigest()})
