@@ -19,6 +19,7 @@ from crawl import storage, warc
 from crawl.cdxj import INDEX, write_index
 from crawl.errors import UsageError
 from crawl.frontier import FrontierRules
+from crawl.images_run import fetch_images
 from crawl.records import Capture, FetchLog, Host
 from crawl.robots_access import whole_lines
 from crawl.robots_stored import Stored, stored_decisions
@@ -27,6 +28,8 @@ from crawl.stages import Manifest
 from crawl.tables import read_table, write_table
 from tests.crawl.loopback import Web, quick, serving
 from tests.crawl.running import run
+from tests.crawl.test_images_run import CONFIG as IMAGES
+from tests.crawl.test_images_run import judged
 
 CONFIG = CrawlConfig(fetch=quick(retries=0, robots_bytes=512_000), frontier=FrontierRules(retries=0, scope="any"),
                      max_rounds=3, buckets=1)
@@ -184,3 +187,20 @@ def test_the_command(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
     assert status == 2 and "not an http(s) URL" in printed.err
     status, printed = said(capsys, "http://nobody.test/", "--out", root.out)
     assert status == 2 and len(printed.err.splitlines()) == 1
+
+
+def test_of_image_hosts_too_and_in_several_shards(tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path / "out")
+    given = [f"http://{name}.test/{picture}.png" for name in SEEDS for picture in ("in", "out")]
+    with serving() as web:
+        for name in SEEDS:
+            web.on(f"http://{name}.test/robots.txt", body=b"User-agent: *\nDisallow: /out\n")
+        judged(out, given, 0)
+        images = fetch_images(out, dataclasses.replace(IMAGES, shards=3), web.network(), run)
+    assert {one.address for path in images.paths("hosts") for one in read_table(path, Host)} == {"127.0.0.1"}
+    for name in SEEDS:
+        (found,) = stored_decisions(out, f"http://{name}.test/out.png")
+        assert (found.outcome, found.explanation.rule, found.agrees) == ("robots_denied", "Disallow: /out", True)
+        assert found.stage == images.folder and [one.http_status for one in found.captures] == [200, 404, 404]
+        assert capture(Root(out, images), found.captures[0]).body.endswith(b"/out\n")
+        assert stored_decisions(out, f"http://{name}.test/in.png")[0].explanation.allowed
