@@ -16,6 +16,7 @@ from crawl import storage
 from crawl.config import digest
 from crawl.errors import UsageError
 from crawl.storage import sha256_of
+from shards.manifest import MANIFEST
 
 OK, MISMATCH, MISSING, RECORDED = "ok", "mismatch", "missing", "recorded"
 _FETCHED = ("warc", "tars", "robots")    # tables of bytes that came from the web
@@ -60,6 +61,16 @@ def dataset_root(path: str) -> str:
         if storage.is_remote(path) and not storage.is_remote(here):
             break                                            # above the bucket there is nothing
     return ""
+
+
+def is_set(path: str) -> bool:
+    """Returns whether shards are at a path: a dataset's root, a shards folder or its manifest.json."""
+    if posixpath.basename(path) == MANIFEST:
+        path = posixpath.dirname(path)
+    if storage.exists(storage.join(path, "dataset.json")):
+        return True
+    manifest = storage.join(path, MANIFEST)
+    return storage.exists(manifest) and _read(manifest).get("stage") == "shards"
 
 
 def stages_behind(path: str, wanted: str, quick: bool = False, on_bytes: Callable[[int], None] | None = None,
@@ -201,10 +212,11 @@ def _installed(value: dict[str, Any]) -> set[str]:
 
 
 def _facts(value: dict[str, Any]) -> str:
+    facts = [f"{value['extra']['rounds']} rounds"] if "rounds" in value.get("extra", {}) else []
     rows = [f"{name} {sum(entry.get('rows', 0) for entry in entries):,}"
             for name, entries in sorted(dict(value.get("tables", {})).items())
             if any(entry.get("rows") for entry in entries)]
-    return "rows: " + ", ".join(rows) if rows else ""
+    return ", ".join([*facts, *(["rows: " + ", ".join(rows)] if rows else [])])
 
 
 def _size(path: str) -> int | None:

@@ -200,3 +200,20 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
         with pytest.raises(UsageError, match=message) as raised:
             run(*words)
         assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("part", ["", "shards/*", "shards/*/manifest.json"])
+def test_of_a_dataset_alone_without_torch(home, part, monkeypatch, capsys):
+    place = glob.glob(str(home / "data" / part))[0]
+    monkeypatch.setattr("train.cli_lineage.need_torch", lambda name: pytest.fail("nothing is trained here"))
+    assert run(place) == 0
+    said = capsys.readouterr().out
+    assert [line.split()[0] for line in said.splitlines() if not line.startswith(" ")][:-1] == KINDS[3:]
+    table = next((home / "data" / "filter").glob("*/best-*.parquet"))
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    assert run(place) == 1 and "mismatch" in capsys.readouterr().out
+
+
+def test_a_dataset_needs_no_data(home):
+    with pytest.raises(UsageError, match="is a dataset itself"):
+        run(home / "data", "--data", home / "data")
