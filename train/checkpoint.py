@@ -79,7 +79,7 @@ class CheckpointWriter:
     """Takes a snapshot in memory and writes it from a thread; one at a time."""
 
     def __init__(self, out: str, vocab_path: str, copied: Callable[[], None] | None = None) -> None:
-        """`copied` is called in the writing thread after every checkpoint: it copies the current one elsewhere."""
+        """`copied` is called after every checkpoint in the thread that wrote it."""
         self._out, self._vocab_path, self._copied = out, vocab_path, copied
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None

@@ -52,7 +52,7 @@ from train.step import StepGradient, StepResult, not_finite
 from train.step_budget import StepBudget
 from train.step_report import StepReport
 from train.stream import PackStream, StageStart, Step, default_threads
-from train.sync import copied, fetch_newer, push
+from train.sync import Copier, fetch_newer, push
 
 _LEAST_SCALE = 2.0 ** -14      # of fp16's losses: below it, overflows are no accident
 
@@ -155,7 +155,8 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     average = WeightAverage(model, config.ema_samples) if config.ema_samples else None
     if average is not None and job.resume:
         load_average(job.resume, average)
-    writer = CheckpointWriter(job.out, data.vocab_path, copied(job.sync, job.out)) if ranks.first else None
+    copier = Copier(job.sync, job.out) if ranks.first and job.sync else None
+    writer = CheckpointWriter(job.out, data.vocab_path, copier.copy if copier else None) if ranks.first else None
     log = RunLog(job.out, (state.stage, state.step), config, job.boards) if ranks.first else None
     stopping: list[int] = []
     try:
@@ -169,6 +170,8 @@ def train_rank(ranks: Ranks, job: Job) -> None:
     finally:
         if writer is not None:
             writer.close()       # also when something is raised: what was saved last is said to be there
+        if copier is not None:
+            copier.close()
         if log is not None:
             log.close()
         data.close()

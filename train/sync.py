@@ -13,8 +13,8 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from crawl import storage
@@ -27,19 +27,57 @@ _NOT_OURS = (POINTER, "run.lock")
 _WAITED_S, _PAUSE_S = 600.0, 1.0
 
 
-def copied(url: str, out: str) -> Callable[[], None] | None:
-    """Returns what copies the current checkpoint of `out`, None without a URL."""
-    if not url:
-        return None
+class Copier:
+    """Copies the current checkpoint of `out` in a thread of its own: neither training nor a save waits for it."""
 
-    def copy() -> None:
-        try:
-            push(url, out)
-        except storage.StoreUsageError as error:
-            print(f"warning: the checkpoint is in {out}, but not copied: {error}; the next one will be tried",
-                  file=sys.stderr, flush=True)
+    def __init__(self, url: str, out: str) -> None:
+        self._url, self._out = url, out
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wanted = False           # one more copy, once the one on its way is there
+        self._failure: BaseException | None = None
 
-    return copy
+    def copy(self) -> None:
+        """Begins to copy; while a copy is on its way, the newest checkpoint is copied after it.
+
+        Raises what an earlier copy raised, but for a store that was out of reach.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            self._wanted = True
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="sync")
+                self._thread.start()
+
+    def close(self) -> None:
+        """Returns when nothing is being copied; says what went wrong with the last copy."""
+        with self._lock:
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+        if self._failure is not None:
+            self._warn(self._failure)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wanted:
+                    self._thread = None
+                    return
+                self._wanted = False
+            try:
+                push(self._url, self._out)
+            except storage.StoreUsageError as error:
+                self._warn(error)                  # the next one will be tried
+            except Exception as error:             # raised again in a thread that can stop the run
+                with self._lock:
+                    if not (isinstance(error, FileNotFoundError) and self._wanted):      # it made room for newer ones
+                        self._failure, self._wanted = error, False
+
+    def _warn(self, error: BaseException) -> None:
+        print(f"warning: the checkpoint is in {self._out}, but not copied to {self._url}: {error}", file=sys.stderr,
+              flush=True)
 
 
 def push(url: str, out: str) -> None:

@@ -47,7 +47,7 @@ def word_counts(shards: ShardSet, opened: Sequence[tuple[ShardFile, ShardReader]
 def cache_folder() -> str:
     """Returns where counts are kept: below XDG_CACHE_HOME, or ~/.cache."""
     home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(home, "imagebert", "word-counts")
+    return os.path.join(home, "imagebert-lait", "word-counts")
 
 
 def _count(reader: ShardReader, row: int, tokenizer: CaptionTokenizer) -> int:

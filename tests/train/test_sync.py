@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import threading
 
 import pytest
 import torch
@@ -93,6 +94,35 @@ def test_a_store_out_of_reach_stops_nothing(shards, tmp_path, url, monkeypatch, 
     train(CONFIG, shards, str(tmp_path), sync=url)
     assert "not copied" in capsys.readouterr().err
     assert json.loads(storage.read_bytes(f"{url}/checkpoint.json"))["step"] == 8
+
+
+def test_nothing_waits_for_a_slow_store(shards, tmp_path, url, monkeypatch):
+    """While the first checkpoint is on its way, all others are written; then the newest is copied, and no other."""
+    real, begun, go_on = sync.push, [], threading.Event()
+
+    def slow(to, out):
+        begun.append(find_checkpoint(out))
+        if len(begun) == 1:
+            go_on.wait(60)
+        real(to, out)
+
+    monkeypatch.setattr(sync, "push", slow)
+    written = []
+    monkeypatch.setattr(sync.Copier, "close", lambda self, end=sync.Copier.close: (
+        written.append(find_checkpoint(self._out)), go_on.set(), end(self)))
+    train(CONFIG, shards, str(tmp_path), sync=url)
+    assert len(begun) == 2 and begun[1] == written[0] == find_checkpoint(str(tmp_path)) != begun[0]
+    assert json.loads(storage.read_bytes(f"{url}/checkpoint.json"))["step"] == 8
+
+
+def test_what_goes_wrong_with_a_copy_stops_the_run_at_the_next(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sync, "push", lambda url, out: (_ for _ in ()).throw(UsageError("another run is here")))
+    copier = sync.Copier("memory://nowhere", str(tmp_path))
+    copier.copy()
+    copier.close()
+    assert "not copied to memory://nowhere: another run is here" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="another run is here"):
+        copier.copy()
 
 
 def test_what_is_wrong_is_one_line(shards, tmp_path, url):
