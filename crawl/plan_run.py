@@ -46,8 +46,8 @@ def plan_crawl(out: str, seeds_file: str, config: CrawlConfig, network: Network,
     with tempfile.TemporaryDirectory(prefix="imagebert-dry-run-") as folder:
         tables = select_due(crawl, rounds, folder)
         lists, directory = _paths(folder, tables["fetch_list"]), crawl.directory(number)
-        hosts = [path for done in rounds for path in crawl.paths(done["hosts"])]
-        planner, done_keys = _planner("page", config.fetch, network, lists, directory, config.shards, hosts)
+        planner, done_keys = _planner("page", config.fetch, network, lists, directory, config.shards,
+                                      crawl.known_hosts(rounds))
         is_last = len(rounds) >= config.max_rounds
         selected: set[str] = set()
         for row in _rows(lists, FetchRow):

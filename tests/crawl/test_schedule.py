@@ -114,6 +114,10 @@ def test_a_plan_counts_what_is_not_due(web: Web, tmp_path: pathlib.Path, monkeyp
     plan, _ = plan_crawl(str(tmp_path / "out"), str(tmp_path / "more.txt"), CONFIG, web.network(), run, recrawl="due")
     counted = {reason.name: reason.count for reason in plan.reasons}
     assert counted["not_due"] == 11 and plan.to_fetch == 1
+    # What the crawl before was told is known while it is fresh.
+    (tmp_path / "seeds.txt").write_text("http://a.test/\nhttp://b.test/\n")
+    plan, _ = plan_crawl(str(tmp_path / "out"), str(tmp_path / "seeds.txt"), CONFIG, web.network(), run, recrawl="all")
+    assert {reason.name: reason.count for reason in plan.reasons if reason.name.startswith("fetch")} == {"fetch": 12}
 
 
 def test_any_number_of_shards_gives_the_same(web: Web, tmp_path: pathlib.Path,
