@@ -27,7 +27,7 @@ from crawl.stages import record_as, recorded_epoch
 from crawl.suppress import Suppression
 from crawl.table_run import TableConfig, read_table_of
 from crawl.tables import FileEntry, read_matching, read_plain, read_table, stable_hash
-from crawl.transforms import WriteTable, bucket_name, by_url_key, write_bucket
+from crawl.transforms import ReadTable, WriteTable, bucket_name, by_url_key, write_bucket
 from crawl.warc import read_response
 
 # Name of the table of FetchRows: one file a fetch shard.
@@ -52,6 +52,12 @@ class WriteFetchLists(beam.PTransform):
         return self._written(rows)
 
     def _grouped(self, rows: Any) -> Any:
+        table = storage.join(self.directory, bucket_name(ADDRESSES, 0, 1) + ".parquet")
+        if storage.exists(table):          # of a run that was stopped: since then more may have been met
+            known = (rows.pipeline | "Addresses of before" >> ReadTable((table,), ServerAddress)
+                     | "As pairs" >> beam.Map(lambda row: (row.politeness_key, row.address)))
+            return rows | "By address" >> beam.Map(
+                lambda row, addresses: with_shard(row, self.shards, addresses), beam.pvalue.AsDict(known))
         known = (rows.pipeline | "Hosts files" >> beam.Create(self.hosts, reshuffle=False)
                  | "Addresses" >> beam.FlatMap(lambda path: addresses_of(read_plain(path, ("authority", "address"))))
                  | "Smallest" >> beam.CombinePerKey(min))

@@ -3,16 +3,21 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from typing import Any
 
 import pytest
 
 from crawl import netguard
 from crawl.address_groups import addresses_of, shard_of_server, with_shard
+from crawl.answers import Fetched, nothing
+from crawl.fetch_transforms import WriteFetchLists
 from crawl.frontier import FrontierRules, shard_of
 from crawl.partitions import Partitions
 from crawl.records import FetchLog, FetchRow, Host, ServerAddress
+from crawl.robots_access import host_of
 from crawl.rounds import CrawlConfig, crawl_pages
-from crawl.tables import read_table
+from crawl.tables import read_table, write_table
+from crawl.transforms import given
 from tests.crawl.loopback import quick, row, serving
 from tests.crawl.running import run
 
@@ -64,3 +69,28 @@ def test_hosts_of_one_address_meet_in_one_shard_once_they_are_known(tmp_path: pa
     assert {one.politeness_key for one in read_table(str(table), ServerAddress)} == set(NAMES)
     outcomes = [log.outcome for path in found.paths("fetch_log") for log in read_table(path, FetchLog)]
     assert set(outcomes) == {"ok"} and len(outcomes) == 18
+
+
+def met(folder: pathlib.Path, name: str, address: str) -> str:
+    """A table of hosts in which the first three names lie at an address."""
+    fetched = Fetched("", "http_404", (), "", nothing("", "ok"))
+    rows = [dataclasses.replace(host_of(f"http://{one}:80", fetched, "2026-01-01T00:00:00.000000Z", quick()),
+                                address=address) for one in NAMES[:3]]
+    return str(folder / write_table(str(folder), f"{name}.parquet", Host, rows).name)
+
+
+def test_a_run_that_was_stopped_keeps_its_groups(tmp_path: pathlib.Path) -> None:
+    """A host may move, or be met elsewhere, before the same command is run again."""
+    rows = [row(f"http://{name}/x") for name in NAMES]
+    lists = []
+    for address in ("93.184.216.34", "1.1.1.1"):
+        hosts = (met(tmp_path, address, address),)
+
+        def write(root: Any, hosts: tuple[str, ...] = hosts) -> None:
+            root | given(rows) | WriteFetchLists(str(tmp_path / "stage"), SHARDS, hosts)
+        run("lists", write)
+        lists.append({one.url: one.shard for path in (tmp_path / "stage").glob("fetch_list-*.parquet")
+                      for one in read_table(str(path), FetchRow)})
+    assert lists[0] == lists[1] and len(lists[0]) == len(NAMES)
+    assert {lists[0][f"http://{name}/x"] for name in NAMES[:3]} == {shard_of("93.184.216.34", SHARDS)}
+    assert all(lists[0][f"http://{name}/x"] == shard_of(name, SHARDS) for name in NAMES[3:])
