@@ -34,7 +34,8 @@ def register(actions: Any, count: Callable[[str], int]) -> None:
     one.add_argument("--split", choices=SPLITS, default="train", help="what the tars count as (default: %(default)s)")
     one.add_argument("--vocab", metavar="FILE", default="",
                      help="word pieces (BERT's vocab.txt): captions are counted and KEY.npz members (UNITER's arrays) "
-                          "become tars of regions in DIR, so that the set can be trained on")
+                          "or KEY.npy ones (an embedding, or a grid of features) become tars of regions in DIR, so "
+                          "that the set can be trained on")
     one.add_argument("--feature-dim", type=count, default=2048, metavar="D", help="of the features (default: 2048)")
     one.add_argument("--num-classes", type=count, default=1600, metavar="N", help="of the regions (default: 1600)")
     one.add_argument("--json", action="store_true", help="print the result as JSON")

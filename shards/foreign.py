@@ -34,8 +34,8 @@ def index_tars(tars: Sequence[str], out: str, split: str, read: Callable[[int], 
     that is damaged or holds no sample, and for a folder that holds other shards.
 
     Args:
-        vocab: a vocab.txt, copied into `out`: captions are counted in its pieces, and `KEY.npz` members become tars of
-            regions there (`config` says how many values and classes); such a set can be trained on.
+        vocab: a vocab.txt, copied into `out`: captions are counted in its pieces, and `KEY.npz` or `KEY.npy` members
+            become tars of regions there (`config` says how many values and classes); such a set can be trained on.
     """
     manifest = os.path.join(out, MANIFEST)
     if storage.exists(manifest) and not _is_ours(manifest):
@@ -71,7 +71,7 @@ def index_tars(tars: Sequence[str], out: str, split: str, read: Callable[[int], 
     if regions is not None and regions.found:
         facts |= regions.facts()
     if regions is not None:
-        notes = [f"{count} members .npz are no regions: {reason}" for reason, count in sorted(regions.unusable.items())]
+        notes = [f"{count} members are no regions: {reason}" for reason, count in sorted(regions.unusable.items())]
     value = {"stage": "shards", "format": FORMAT, "inputs": {}, "config": {}, "funnel": [], "notes": notes,
              "tables": {"shards": [dataclasses.asdict(entry) for entry in files], "samples": []},
              "extra": {"foreign": True, "shards": [dataclasses.asdict(shard) for shard in listed], **facts}}

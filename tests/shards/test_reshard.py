@@ -6,6 +6,7 @@ import random
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -17,7 +18,7 @@ from shards.manifest import load_shards
 from shards.order import OrderConfig
 from shards.patches import PatchesConfig
 from shards.validate import validate
-from tests.shards.kept import BeamRun, kept
+from tests.shards.kept import BeamRun, image_bytes, kept
 from tests.shards.killing import num_changes, run_killed
 from tests.shards.test_inspect import parsed
 
@@ -142,3 +143,19 @@ def test_a_full_disk_is_one_clear_line_and_the_old_set_stays(root: str, words: t
     assert done.returncode == 2 and "make room on that disk" in done.stderr and "Traceback" not in done.stderr
     assert files(root) == before and faults(root) == []
     assert not [name for _, _, names in os.walk(root) for name in names if name.endswith(".tmp")]
+
+
+def test_a_shard_keeps_to_one_image_extension(tmp_path: pathlib.Path) -> None:
+    out = str(tmp_path / "mixed")
+    kept(out, 24, make=lambda number: (image_bytes(number, "PNG"), "png") if number % 3 == 0 else
+         (image_bytes(number), "jpg"))
+    build_shards(out, ShardsConfig(patches=PATCHES, order=OrderConfig(max_samples=3)), BeamRun())
+    before = {shard.name: shard.ext for shard in load_shards(out).shards}
+    assert parsed("reshard", out, "--max-samples", "100") == 0
+    shards = load_shards(out)
+    assert len(shards.shards) < len(before) and {shard.ext for shard in shards.shards} == {"jpg", "png"}
+    for shard in shards.shards:
+        with tarfile.open(shards.path(shard.name)) as tar:
+            ends = {name.rpartition(".")[2] for name in tar.getnames()}
+        assert ends == {shard.ext, "txt", "json"} and f"-{shard.ext}-" in shard.name
+    assert faults(out) == []
