@@ -38,7 +38,7 @@ flink-demo: install     ## the dataset build on a Flink cluster of this machine 
 test-flink: install     ## the build on Flink at parallelism 2 with a TaskManager killed; skipped where there is no Java
 	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) $(BIN)/python -m pytest -m "flink and not slow" tests/deploy
 
-test-flink-full: install ## every parallelism, every kill, on 500 images
+test-flink-full: install ## every parallelism, every kill, on 500 images (hours)
 	IMAGEBERT_FLINK_HOME=$(abspath $(FLINK_HOME)) IMAGEBERT_FLINK_IMAGES=500 \
 	  $(BIN)/python -m pytest -m flink tests/deploy
 
