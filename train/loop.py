@@ -45,7 +45,7 @@ from train.precision import LossScale, dtype_of, first_scale
 from train.probe import Probe
 from train.progress import Progress
 from train.randomness import torch_seed
-from train.ranks import Ranks, is_first, run_ranks, stop_signals
+from train.ranks import Ranks, is_first, run_ranks, stop_signals, under_torchrun, world_of
 from train.run_log import RunLog
 from train.schedule import build_optimizer, learning_rate
 from train.step import StepGradient, StepResult, not_finite
@@ -82,9 +82,12 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
     Writes config.json, metrics.jsonl, checkpoint.json and checkpoints/ to `out`.  Raises UsageError before anything is
     written when model and data do not fit, when `out` holds a run and `resume` is off, or holds another run.
     """
-    if ranks < 1 or config.lanes % ranks:
-        raise UsageError(f"--ranks {ranks}: a step has {config.lanes} lanes, which {ranks} ranks cannot share evenly; "
-                         f"use a divisor, or --set lanes={max(ranks, 1)}")
+    world = world_of(ranks)
+    if world < 1 or config.lanes % world:
+        told = "under torchrun" if under_torchrun() else f"--ranks {ranks}"
+        shares = [str(count) for count in range(1, config.lanes + 1) if config.lanes % count == 0]
+        raise UsageError(f"{told}: a step has {config.lanes} lanes, which {world} ranks cannot share evenly; use "
+                         f"{' or '.join(shares)} ranks, or --set lanes={max(world, 1)}")
     check_boards(boards)
     given = (shards,) if isinstance(shards, str) else tuple(shards)
     data = TrainingData(open_sets(given), config.regions, captions=config.captions)
@@ -113,8 +116,9 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
                 if sync and is_first():
                     push(sync, out)            # where the last life could not
                 return folder
-        _write_config(out, config)
-        keep_extractor(next(iter(data.sets.values())), out)     # for photographs that are in no shard
+        if is_first():
+            _write_config(out, config)
+            keep_extractor(next(iter(data.sets.values())), out)     # for photographs that are in no shard
         job = Job(config, given, out, threads or default_threads(), folder or "", shown, tuple(boards), sync)
         run_ranks(train_rank, job, ranks)
     written = find_checkpoint(out)

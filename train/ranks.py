@@ -108,6 +108,11 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def world_of(ranks: int) -> int:
+    """Returns how many processes share the work: torchrun's, or as many as are to be started here."""
+    return int(os.environ["WORLD_SIZE"]) if under_torchrun() else ranks
+
+
 def is_first() -> bool:
     """Returns whether this process is the one that prepares the run folder: any but torchrun's later ones."""
     return os.environ.get("RANK", "0") == "0"

@@ -170,7 +170,7 @@ def test_two_ranks_killed_and_resumed_go_on_exactly(shards, tmp_path):
     script.write_text(KILLED)
     found = []
     for rank, steps in (("rank-1", 3), ("rank-0", 5)):
-        ended = subprocess.run([sys.executable, str(script), shards, out, rank, str(steps)], cwd=root, timeout=100,
+        ended = subprocess.run([sys.executable, str(script), shards, out, rank, str(steps)], cwd=root, timeout=240,
                                env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True)
         assert ended.returncode == 1 and "ranks ended with exit codes" in ended.stderr and "-9" in ended.stderr
         state = read_state(find_checkpoint(out))
@@ -180,6 +180,29 @@ def test_two_ranks_killed_and_resumed_go_on_exactly(shards, tmp_path):
     train(CONFIG, shards, out, ranks=2, threads=2, resume=True)
     assert read_state(find_checkpoint(out)).finished
     assert_same(out, whole)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_the_ranks(shards, tmp_path):
+    """What two ranks of ours learn, to the bit; a number that does not divide the lanes is refused."""
+    root, script = str(Path(__file__).parents[2]), tmp_path / "run.py"
+    script.write_text("import sys\nfrom tests.train.made_shards import small_config\nfrom train.loop import train\n"
+                      "train(small_config(checkpoint_samples=24), sys.argv[1], sys.argv[2], resume=True)\n")
+
+    def started(ranks, out):
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks),
+                 str(script), shards, out]
+        return subprocess.run(words, cwd=root, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+                              capture_output=True, text=True, timeout=240)
+
+    ours, theirs = str(tmp_path / "ours"), str(tmp_path / "theirs")
+    ended = started(2, theirs)
+    assert ended.returncode == 0, ended.stderr
+    train(CONFIG, shards, ours, ranks=2)
+    assert_same(theirs, ours)
+    ended = started(3, str(tmp_path / "three"))
+    assert ended.returncode and "under torchrun: a step has 2 lanes, which 3 ranks cannot share evenly; use 1 or 2" in (
+        ended.stderr)
 
 
 def test_the_small_model_learns(shards, tmp_path):
