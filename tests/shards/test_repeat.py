@@ -9,6 +9,7 @@ import pathlib
 import pytest
 
 import imagebert
+from crawl import storage
 from crawl.config import override
 from crawl.policy import Network
 from crawl.stages import current_manifest
@@ -89,3 +90,13 @@ def test_bad_places_are_one_line(built, tmp_path):
     (alone / "manifest.json").write_bytes(pathlib.Path(load_shards(str(built)).directory, "manifest.json").read_bytes())
     status, _, errors = dataset("--from", alone / "manifest.json", "--out", tmp_path / "again")
     assert status == 2 and "not in the root any more (crawl, judge" in errors
+
+
+def test_on_an_object_store_too(built, tmp_path):
+    root = f"memory://{tmp_path.name}/out"
+    for name in storage.names_below(str(built)):
+        storage.commit_bytes(f"{root}/{name}", (built / name).read_bytes())
+    status, said, errors = dataset("--from", root, "--out", f"memory://{tmp_path.name}/again")
+    assert status == 0 and said["agrees"], (said, errors)
+    before = load_shards(str(built))
+    assert load_shards(said["directory"]).built_digest == before.built_digest
