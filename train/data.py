@@ -69,6 +69,7 @@ class TrainingData:
             gone = np.array(sorted(key.encode() for key in shards.removed_from(shard)), dtype="S32")
             rows = np.flatnonzero(np.isin(self.readers[place].index["key"], gone)).tolist() if len(gone) else []
             self.skipped.update((self._first(place) + row, REMOVED) for row in rows)
+        self._answers: dict[tuple[int, tuple[Predicate, ...]], NDArray[np.bool_]] = {}
         self._has_soft = self._stores_soft()
         self._cache: dict[int, Sample] = {}
         self._cache_left = cache_mib << 20
@@ -116,7 +117,7 @@ class TrainingData:
             for place, (name, shards, shard) in enumerate(self._files):
                 if name == part.name:
                     numbers, captions, held = self._held(place, shards, shard, predicates)
-                    held &= self.sizes.regions[numbers] > 0
+                    held = held & (self.sizes.regions[numbers] > 0)
                     whole = Piece(numbers[held], 1.0, None if captions is None else captions[held])
                     found += [whole] * part.whole
                     found += [dataclasses.replace(whole, share=part.rest)] * (part.rest > 0)
@@ -127,13 +128,13 @@ class TrainingData:
         predicates = [parse_predicate(text) for text in stage.where]
         counts = {"where": 0, "no_regions": 0, "removed": 0}
         names = {part.name for part in self._parts(stage)}
+        removed = [number for number, why in self.skipped.items() if why == REMOVED]
         for place, (name, shards, shard) in enumerate(self._files):
             if name in names:
                 numbers, _, held = self._held(place, shards, shard, predicates)
                 counts["where"] += int((~held).sum())
                 counts["no_regions"] += int((self.sizes.regions[numbers[held]] == 0).sum())
-                counts["removed"] += sum(number in self.skipped for number in numbers[held].tolist()) \
-                    if self.skipped else 0
+                counts["removed"] += int(np.isin(numbers[held], removed).sum()) if removed else 0
         return {reason: count for reason, count in counts.items() if count}
 
     def _parts(self, stage: StageConfig) -> list[Part]:
@@ -145,13 +146,21 @@ class TrainingData:
         them the predicates hold of."""
         keys = self.readers[place].index["key"]
         if self.captions == BEST:
-            held, rows, captions = rows_that_hold(shards, shard, keys, predicates), np.arange(len(keys)), None
+            held, rows, captions = self._asked(place, shards, shard, keys, predicates), np.arange(len(keys)), None
         else:
             first, count = captions_of_images(keys)
-            held = rows_that_hold(shards, shard, keys[first], predicates)
+            held = self._asked(place, shards, shard, keys[first], predicates)
             rows, captions = (first, count) if self.captions == ONE else (np.arange(len(keys)), None)
             held = held if self.captions == ONE else np.repeat(held, count)
         return self._first(place) + rows, captions, held
+
+    def _asked(self, place: int, shards: ShardSet, shard: ShardFile, keys: NDArray[np.bytes_],
+               predicates: list[Predicate]) -> NDArray[np.bool_]:
+        """Returns for each key of a shard whether the predicates hold; its table is read once for them."""
+        asked = (place, tuple(predicates))
+        if asked not in self._answers:
+            self._answers[asked] = rows_that_hold(shards, shard, keys, predicates)
+        return self._answers[asked]
 
     def lanes(self, config: TrainConfig, stage: int) -> list[Lane]:
         """Returns the lanes of a stage; raises UsageError when it has fewer samples than lanes."""

@@ -98,7 +98,7 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
             data.lanes(config, stage)
         sources = sources_of(config, data)
         if is_first():
-            for note in data.notes:
+            for note in (*data.notes, *_left_out(config, data)):
                 print(note, file=sys.stderr)
     finally:
         data.close()
@@ -125,6 +125,12 @@ def train(config: TrainConfig, shards: str | Sequence[str], out: str, ranks: int
     if written is None:
         raise RuntimeError(f"{out}: the run ended without a checkpoint")
     return written
+
+
+def _left_out(config: TrainConfig, data: TrainingData) -> Iterator[str]:
+    for name, stage in config.stages():
+        if found := data.left_out(stage):
+            yield f"stage {name} leaves out " + ", ".join(f"{count:,} {reason}" for reason, count in found.items())
 
 
 def sources_of(config: TrainConfig, data: TrainingData) -> Sources:

@@ -63,7 +63,7 @@ def with_scores(root):
 
 
 @pytest.mark.parametrize("changes", [{}, {"itm": "triple"}, {"tokens": 80, "pairs": 8}])
-def test_a_real_run_does_what_was_said(tmp_path, monkeypatch, changes):
+def test_a_real_run_does_what_was_said(tmp_path, monkeypatch, capsys, changes):
     """Steps, samples, tokens, padding and what is left out, of a run with a predicate and two removed samples."""
     root = make_shards(tmp_path / "shards")
     with_scores(root)
@@ -79,6 +79,7 @@ def test_a_real_run_does_what_was_said(tmp_path, monkeypatch, changes):
     real = StepReport.add
     monkeypatch.setattr(StepReport, "add", lambda self, step, result: (steps.append(step), real(self, step, result)))
     train(config, str(root), str(tmp_path / "out"))
+    assert capsys.readouterr().err == "stage pretrain leaves out 24 where, 1 removed\n"
     packs = [pack for step in steps for _, pack in step.packs]
     tokens, room = sum(pack.tokens for pack in packs), sum(len(pack.token_source) for pack in packs)
     assert said.exact and (said.steps, said.samples) == (len(steps), steps[-1].samples_after)
