@@ -51,7 +51,7 @@ from tests.shards.test_extraction import SMALL
 # Groupings of each job, a shuffle each: a table that is written is one, and so is work that is spread; a table that is
 # read is one where it has more than one file.
 SHUFFLES = {
-    "crawl: select round N": {12, 18},           # of the first round; of those that read what a round brought
+    "crawl: select round N": {14, 20},           # of the first round; of those that read what a round brought
     "crawl: fetch round N, N pages": {10},
     "candidates: read N warc files": {2},
     "candidates: select from the index": {2},
