@@ -87,6 +87,7 @@ def pretrain_config(arm: Arm, web: str, seed: int) -> TrainConfig:
 
 def run_arm(name: str, seed: int, work: pathlib.Path) -> dict[str, Any]:
     """Returns recalls and CPU-seconds of one run; its checkpoint stays in `work`."""
+    from train.checkpoint import read_state
     from train.evaluate_run import EvaluateConfig, evaluate
     from train.finetune_run import finetune
     from train.loop import train
@@ -104,7 +105,10 @@ def run_arm(name: str, seed: int, work: pathlib.Path) -> dict[str, Any]:
     else:
         config = pretrain_config(arm, set_path(world, "web", arm.grid), seed)
         names = sorted({part.partition("=")[0] for _, stage in config.stages() for part in stage.data})
-        train(config, [f"{one}={set_path(world, one, arm.grid)}" for one in names], out, threads=1, resume=True)
+        written = train(config, [f"{one}={set_path(world, one, arm.grid)}" for one in names], out, threads=1,
+                        resume=True)
+        if not read_state(written).finished:
+            raise SystemExit(3)        # a signal stopped it; the next time it goes on
     ranked = evaluate(out, target, "", EvaluateConfig(blind=False, retrieval=RetrievalConfig(
         control=False, rerank=0, workers=1)))
     row = ranked.row("itm")
