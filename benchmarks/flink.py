@@ -1,6 +1,6 @@
 """What Flink costs: a build at parallelism 2 beside the same by the in-process runner with 2 workers; what it moves.
 
-    python -m benchmarks.flink --home .flink [--images 10000] [--padded 50] [--elements 200000]
+    python -m benchmarks.flink --home .flink [--images 10000] [--padded 50] [--elements 1000000]
 
 The builds are by the command itself over a web of its own each, and must be equal.  CPU-seconds are those of the
 command and of all processes of the cluster.  Then the same web of `--padded` images with pictures of at least 20 KB
@@ -83,7 +83,7 @@ def main() -> None:
                         help="where the cluster is installed and logs (default: %(default)s)")
     parser.add_argument("--images", type=int, default=10_000, help="of the web (default: %(default)s)")
     parser.add_argument("--padded", type=int, default=50, help="of the web with large pictures (default: %(default)s)")
-    parser.add_argument("--elements", type=int, default=200_000, help="of the small job (default: %(default)s)")
+    parser.add_argument("--elements", type=int, default=1_000_000, help="of the small job (default: %(default)s)")
     args = parser.parse_args()
     cluster = Cluster(args.home, read_settings(FILE))
     words = f"--images {args.images} --padded {args.padded} --elements {args.elements}"
