@@ -28,7 +28,8 @@ def test_another_machine_goes_on_from_the_bucket(store, tmp_path):
     train(CONFIG, shards, whole)
     with dying_after(13):
         train(CONFIG, shards, first, sync=url)
-    assert 2 <= len(storage.folders_in(f"{url}/checkpoints")) <= 3     # a third where the store failed at removing it
+    # One where training was quicker than the copies, a third where the store failed at removing it.
+    assert 1 <= len(storage.folders_in(f"{url}/checkpoints")) <= 3
     train(CONFIG, shards, second, resume=True, sync=url)
     assert read_state(find_checkpoint(second)).finished and read_state(find_checkpoint(second)).parent
     ours, theirs = weights(second), weights(whole)
