@@ -20,13 +20,12 @@ import json
 import os
 import pathlib
 import random
-import statistics
 import tempfile
 import time
 from typing import Any
 
 from benchmarks.machine import write_result
-from benchmarks.read import REGIONS, WIDTH, forget, side, write
+from benchmarks.read import REGIONS, UNITS, WIDTH, forget, rates, side, write
 from crawl.tables import FileEntry
 from shards.tokens import SPECIALS, load_tokenizer
 
@@ -128,13 +127,9 @@ def measure(folder: str, samples: int, rounds: int) -> dict[str, Any]:
                     found["padding"], told = round(told["padding"], 5), told["times"]
                 if turn or state == "cold":                  # the first warm turn fills the cache
                     times[name].append(told)
-        found[state] = {name: {
-            "samples_per_cpu_second": round(statistics.median(count / cpu for count, _, cpu in told)),
-            "samples_per_second": round(statistics.median(count / wall for count, wall, _ in told))}
-            for name, told in times.items()}
+        found[state] = rates(times)
         found[state]["times_webdataset"] = {unit: round(
-            found[state]["ours"][unit] / found[state]["webdataset"][unit], 2)
-            for unit in ("samples_per_cpu_second", "samples_per_second")}
+            found[state]["ours"][unit] / found[state]["webdataset"][unit], 2) for unit in UNITS}
     return found
 
 

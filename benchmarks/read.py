@@ -36,6 +36,7 @@ from shards.regions import Regions, pack
 from shards.sample import member_names, regions_name
 from shards.writer import Tar, note
 
+UNITS = ("samples_per_cpu_second", "samples_per_second")
 REGIONS, WIDTH, IMAGE = 100, 2048, 60_000
 _WEBDATASET = """
 import json, sys, time, warnings
@@ -128,6 +129,12 @@ def side(script: list[str]) -> Any:
     return json.loads(ended.stdout.splitlines()[-1])
 
 
+def rates(times: dict[str, list[list[float]]]) -> dict[str, dict[str, Any]]:
+    """Returns the medians of turns, each (samples, seconds, CPU-seconds), by UNITS."""
+    return {name: dict(zip(UNITS, (round(statistics.median(turn[0] / turn[clock] for turn in told))
+                                   for clock in (2, 1)), strict=True)) for name, told in times.items()}
+
+
 def measure(folder: str, shard: ShardFile, rounds: int) -> dict[str, Any]:
     """Returns medians of both sides, warm and cold."""
     plain = json.dumps({name: getattr(shard, name) for name in shard.__dataclass_fields__})
@@ -147,14 +154,9 @@ def measure(folder: str, shard: ShardFile, rounds: int) -> dict[str, Any]:
                 told = side(script)
                 if turn or state == "cold":                  # the first warm turn fills the cache
                     times[name].append(told)
-        found[state] = {name: {
-            "samples_per_cpu_second": round(statistics.median(count / cpu for count, _, cpu in told)),
-            "samples_per_second": round(statistics.median(count / wall for count, wall, _ in told))}
-            for name, told in times.items()}
-        for name in sides:
-            found[state][name]["times_webdataset"] = {unit: round(
-                found[state][name][unit] / found[state]["webdataset"][unit], 2)
-                for unit in ("samples_per_cpu_second", "samples_per_second")}
+        found[state] = rates(times)
+        for told in found[state].values():
+            told["times_webdataset"] = {unit: round(told[unit] / found[state]["webdataset"][unit], 2) for unit in UNITS}
     return found
 
 

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from crawl.config import as_dict
 from crawl.errors import UsageError
 from crawl.lock import run_lock
+from tests.train.dying import dying_after
 from tests.train.made_shards import make_shards, small_config
-from train import step
 from train.checkpoint import find_checkpoint, read_state
 from train.loop import train
 from train.metrics import read_metrics
@@ -62,28 +62,12 @@ def test_a_run_ends_and_says_so(whole):
     assert sorted(os.listdir(os.path.join(whole, "checkpoints"))) == ["1-pretrain-00000006", "1-pretrain-00000008"]
 
 
-class Killed(Exception):
-    pass
-
-
 @pytest.mark.parametrize("steps", [1, 3, 4, 5, 9, 11])
-def test_checkpoint_kill_resume_goes_on_exactly(shards, whole, tmp_path, monkeypatch, steps):
+def test_checkpoint_kill_resume_goes_on_exactly(shards, whole, tmp_path, steps):
     """Stopped after any number of steps, also on the way from one stage to the next: the same bits at the end."""
-    calls = 0
-    real = step.add_gradients
-
-    def counted(*arguments):
-        nonlocal calls
-        calls += 1
-        if calls > steps:
-            raise Killed
-        real(*arguments)
-
     out = str(tmp_path)
-    monkeypatch.setattr(step, "add_gradients", counted)
-    with pytest.raises(Killed):
+    with dying_after(steps):
         train(CONFIG, shards, out)
-    monkeypatch.setattr(step, "add_gradients", real)
     train(CONFIG, shards, out, resume=True, threads=3)
     assert_same(out, whole)
 
